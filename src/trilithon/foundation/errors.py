@@ -1,0 +1,52 @@
+"""The errors of the project, split by whose fault they are."""
+
+
+class TrilithonError(Exception):
+    """Base of every error that this package defines."""
+
+
+class PeerError(TrilithonError):
+    """The client broke the protocol; the answer is `status` and the connection closes.
+
+    `status` is the HTTP status to answer (int), `reason` one line for the log and `section` the rule, such as
+    "RFC 9112 5.1". Nothing of the request is repeated in the answer.
+    """
+
+    def __init__(self, status: int, reason: str, section: str = "") -> None:
+        super().__init__(f"{reason} ({section})" if section else reason)
+        self.status = status
+        self.reason = reason
+        self.section = section
+
+
+class AppError(TrilithonError):
+    """The application broke a rule of its interface; the message names the actual and the allowed value."""
+
+
+class ConfigError(TrilithonError):
+    """An option cannot be used: which one, its value and what would do."""
+
+    def __init__(self, option: str, value: object, remedy: str) -> None:
+        super().__init__(f"{option} = {value!r}: {remedy}")
+        self.option = option
+        self.value = value
+        self.remedy = remedy
+
+
+class LoadError(ConfigError):
+    """The application cannot be loaded; `found` lists what was there instead, `remedy` what to type."""
+
+
+class InternalError(TrilithonError):
+    """A rule of this package was broken by this package."""
+
+
+class ClientDisconnected(ConnectionError):
+    """The client is gone: raised by `send()` (ASGI 2.4) and by writes and reads of a WSGI application.
+
+    An OSError subclass. Leaving the application with it is normal and is not logged as an error.
+    """
+
+
+class IncompleteBody(ClientDisconnected):
+    """The request body ended, broke its framing or passed its limit before it was complete."""

@@ -1,0 +1,1 @@
+"""Floor 2: exchanges become WSGI and ASGI calls; no sockets."""
