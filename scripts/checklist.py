@@ -19,7 +19,7 @@ EVIDENCE = "Evidence"
 
 @dataclass(frozen=True)
 class Line:
-    """One assertion of a checklist: where it stands, how binding it is (`tags`, empty for an untagged line) and its text."""
+    """One assertion of a checklist: where it stands, how binding it is (`tags`, may be empty) and its text."""
 
     id: str
     list: str
@@ -41,7 +41,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Scope:
-    """The lines that are owed today (`ids`) and those of them that wait for a later protocol (`later`: ID to reason)."""
+    """The lines of what is served today (`ids`), and those that wait for a later protocol (`later`: ID to reason)."""
 
     ids: frozenset[str]
     later: dict[str, str] = field(default_factory=dict)
@@ -105,7 +105,7 @@ def expand(entries: list[str]) -> set[str]:
 
 
 def read_tests(directory: Path = ROOT / "tests") -> dict[str, list[str]]:
-    """Return what holds each ID, read from the source: `path::Class::test`, or `path` for a whole file of tests or cases."""
+    """Return what holds each ID, read from the source: `path::Class::test`, or `path` for a file of tests or cases."""
     held: dict[str, list[str]] = {}
     for path in sorted(directory.rglob("*.*")):
         where = path.relative_to(directory.parent).as_posix()
