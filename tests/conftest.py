@@ -1,18 +1,23 @@
 """What every test shares: the proof of which build is under test, and the pytest plugin of the package itself."""
 
 import importlib.metadata
+import importlib.util
 import os
+from pathlib import Path
 
 import pytest
 
-try:
-    importlib.metadata.distribution("trilithon")
-except importlib.metadata.PackageNotFoundError:
-    # Run from the source tree, where no entry point announces the plugin.
+
+def announced() -> bool:
+    """Tell whether an installed package announces the plugin; run from the source tree, nothing does."""
+    return any(entry.name == "trilithon" for entry in importlib.metadata.entry_points(group="pytest11"))
+
+
+if not announced() and importlib.util.find_spec("trilithon.pytest_plugin"):
     pytest_plugins = ["trilithon.pytest_plugin"]
 
 
-def pytest_configure(config: pytest.Config) -> None:
+def pytest_configure() -> None:
     """End the run at once when TRILITHON_EXPECTED_BUILD names another build than the one that is imported."""
     expected = os.environ.get("TRILITHON_EXPECTED_BUILD")
     if expected and expected != build():
@@ -21,9 +26,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_report_header() -> str:
     """Name the build under test at the head of the report."""
-    import trilithon
+    from trilithon.foundation import leaf
 
-    return f"trilithon: {build()} build from {os.path.dirname(trilithon.__file__)}"
+    return f"trilithon: {build()} build from {Path(leaf.__file__).parent.parent}"
 
 
 def build() -> str:
