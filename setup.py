@@ -14,7 +14,7 @@ FLAGS = ["-O2", "-fno-plt"] if sys.platform.startswith("linux") else ["-O2"]
 
 
 def hot_modules():
-    """List the sources with a `.pxd` beside them: a hand-written `.pyx` where there is one, the plain `.py` elsewhere."""
+    """List the sources with a `.pxd` beside them: the hand-written `.pyx` where there is one, the `.py` elsewhere."""
     for declarations in sorted(SOURCE.rglob("*.pxd")):
         if declarations.name == "__init__.pxd":
             continue

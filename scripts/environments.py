@@ -74,7 +74,8 @@ def candidates() -> Iterator[str]:
 def probe(path: str) -> Python | None:
     """Ask the Python at `path` what it is; None when it does not run (a pyenv shim, for one) or is not of use."""
     try:
-        answer = subprocess.run([path, "-I", "-c", PROBE], capture_output=True, text=True, timeout=30, env=clean_environ())
+        command = [path, "-I", "-c", PROBE]
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=30, env=clean_environ())
         executable, version, released, has_pip, has_headers = json.loads(answer.stdout)
     except (OSError, ValueError, subprocess.TimeoutExpired):
         return None
@@ -164,7 +165,8 @@ class Environment:
         """Run `command` with its output in the log; on failure show the end of it and raise Problem."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
-            done = subprocess.run(command, stdout=log, stderr=log, cwd=ROOT, env=clean_environ(**variables), check=False)
+            environ = clean_environ(**variables)
+            done = subprocess.run(command, stdout=log, stderr=log, cwd=ROOT, env=environ, check=False)
         if done.returncode:
             tail = "\n".join(self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-30:])
             raise Problem(f"{tail}\n\nthis failed: {' '.join(command)}\nthe whole log is {self.log.relative_to(ROOT)}")
@@ -213,7 +215,7 @@ def source_digest() -> str:
 
 
 def copy_sources(target: Path) -> None:
-    """Make `target` a copy of the sources; unchanged files keep their time, a vanished one takes the old build with it."""
+    """Make `target` a copy of the sources; unchanged files keep their time, a vanished one voids the old build."""
     wanted = {path.relative_to(ROOT): path for path in source_files()}
     present = {path.relative_to(target) for path in (target / "src").rglob("*") if path.is_file()}
     strays = {path for path in present if path not in wanted and not path.parts[1].endswith(".egg-info")}
