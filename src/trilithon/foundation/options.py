@@ -318,8 +318,11 @@ class Options:
 
     def environ_table(self) -> dict[str, str]:
         """Return what every WSGI environ gets, as a new dict."""
-        pairs = (item.split("=", 1) if isinstance(item, str) else item for item in self.environ)
-        return dict(pairs)
+        table: dict[str, str] = {}
+        for item in self.environ:
+            key, value = item.split("=", 1) if isinstance(item, str) else item
+            table[key] = value
+        return table
 
     def limits(self) -> Limits:
         """Return the limits in the groups that the lower floors take."""
