@@ -50,3 +50,15 @@ class ClientDisconnected(ConnectionError):
 
 class IncompleteBody(ClientDisconnected):
     """The request body ended, broke its framing or passed its limit before it was complete."""
+
+
+class AppTypeError(AppError, TypeError):
+    """A value of the wrong type came from the application."""
+
+
+class AppValueError(AppError, ValueError):
+    """A value that cannot be sent came from the application."""
+
+
+class AppStateError(AppError, RuntimeError):
+    """The application made a call out of order."""

@@ -1,0 +1,4 @@
+# C signatures of the leaf of raw system calls.
+cpdef object receive(int fd, Py_ssize_t size)
+cpdef Py_ssize_t send(int fd, bytes data, Py_ssize_t offset) except -1
+cpdef Py_ssize_t gather(int fd, list parts, Py_ssize_t offset) except -1

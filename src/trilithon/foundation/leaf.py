@@ -1,0 +1,39 @@
+"""The leaf of raw system calls on non-blocking sockets; this twin serves where `leaf.pyx` is not compiled."""
+
+import os
+
+COMPILED = False
+"""Whether the compiled build is running."""
+
+
+def receive(fd: int, size: int) -> bytes | None:
+    """Read up to `size` bytes (at most 65,536) from the socket `fd`.
+
+    Returns None when nothing is there yet and b"" at the end of the stream. Raises OSError when the connection is
+    broken.
+    """
+    try:
+        return os.read(fd, size)
+    except BlockingIOError:
+        return None
+
+
+def send(fd: int, data: bytes, offset: int) -> int:
+    """Write `data` from `offset` on to the socket `fd`; returns the bytes taken, 0 when the socket is full.
+
+    Raises OSError when the connection is broken.
+    """
+    try:
+        return os.write(fd, memoryview(data)[offset:] if offset else data)
+    except BlockingIOError:
+        return 0
+
+
+def gather(fd: int, parts: list[bytes], offset: int) -> int:
+    """Write the first 64 `parts`, the first of them from `offset` on, with one call; returns as `send` does."""
+    try:
+        if offset:
+            return os.writev(fd, [memoryview(parts[0])[offset:], *parts[1:64]])
+        return os.writev(fd, parts[:64])
+    except BlockingIOError:
+        return 0

@@ -1,0 +1,134 @@
+"""The chunked transfer coding, decoded (RFC 9112 7.1): strict, in linear time, in bounded memory."""
+
+from trilithon.foundation.errors import PeerError
+from trilithon.foundation.limits import MessageLimits
+from trilithon.wire.fields import VALUE_BYTES, learn
+from trilithon.wire.framing import CHUNK_SIZE
+
+# Where the decoder stands.
+SIZE = 0
+DATA = 1
+DATA_END = 2
+TRAILER = 3
+DONE = 4
+
+
+class ChunkedDecoder:
+    """Turns chunked bytes into content; trailers are checked and dropped.
+
+    Feed it until `done`; what was fed beyond the end is in `rest`. Raises PeerError (400, 413, 431), after which
+    the connection cannot be resynchronised and must be closed.
+    """
+
+    def __init__(self, limits: MessageLimits) -> None:
+        self.limits = limits
+        self.state = SIZE
+        self.left = 0
+        self.pending = b""
+        self.extension_bytes = 0
+        self.trailer_bytes = 0
+        self.trailer_fields = 0
+        self.rest = b""
+
+    @property
+    def done(self) -> bool:
+        """Whether the last chunk and the trailer section have been read."""
+        return self.state == DONE
+
+    def feed(self, data: bytes) -> bytes:
+        """Take bytes off the wire and return the content among them; raises PeerError."""
+        if self.pending:
+            data = self.pending + data
+            self.pending = b""
+        content: list[bytes] = []
+        position = 0
+        size = len(data)
+        while position < size:
+            if self.state == DATA:
+                if self.left <= size - position:
+                    content.append(data[position : position + self.left])
+                    position += self.left
+                    self.state = DATA_END
+                else:
+                    content.append(data[position:])
+                    self.left -= size - position
+                    position = size
+            elif self.state == DATA_END:
+                if data[position] != 13 or (size - position > 1 and data[position + 1] != 10):
+                    raise PeerError(400, "chunk data not followed by CRLF", "RFC 9112 7.1")
+                if size - position < 2:
+                    self.pending = data[position:]
+                    break
+                position += 2
+                self.state = SIZE
+            else:
+                position = self.read_line(data, position)
+                if position < 0:
+                    break
+                if self.state == DONE:
+                    self.rest = data[position:]
+                    break
+        return content[0] if len(content) == 1 else b"".join(content)
+
+    def read_line(self, data: bytes, position: int) -> int:
+        """Read one size or trailer line from `position`; returns the place behind it, -1 when it is not whole yet."""
+        end = data.find(b"\n", position)
+        if end < 0:
+            self.keep_partial_line(data[position:])
+            return -1
+        line = data[position : end - 1]
+        if end == position or data[end - 1] != 13:
+            raise PeerError(400, "bare LF in chunked framing", "RFC 9112 7.1")
+        if self.state == SIZE:
+            self.read_size(line)
+        else:
+            self.read_trailer(line)
+        return end + 1
+
+    def keep_partial_line(self, line: bytes) -> None:
+        """Hold an unfinished line until its rest comes; raises PeerError when it cannot become a good one."""
+        limits = self.limits
+        most = limits.max_chunk_extension_bytes + 20 if self.state == SIZE else limits.max_field_bytes + 2
+        if len(line) > most:
+            raise PeerError(400 if self.state == SIZE else 431, "line too long in chunked framing", "RFC 9112 7.1.1")
+        if self.state == SIZE:
+            digits = line.split(b";", 1)[0].rstrip(b" \t\r")
+            if digits and CHUNK_SIZE.fullmatch(digits) is None:
+                raise PeerError(400, "invalid chunk size", "RFC 9112 7.1")
+        if b"\r" in line[:-1]:
+            raise PeerError(400, "bare CR in chunked framing", "RFC 9112 7.1")
+        self.pending = line
+
+    def read_size(self, line: bytes) -> None:
+        """Read a chunk-size line with its extensions, which are ignored but counted (CVE-2023-39326)."""
+        digits = line
+        if b";" in line:
+            digits, _, extension = line.partition(b";")
+            digits = digits.rstrip(b" \t")
+            if extension.translate(None, VALUE_BYTES):
+                raise PeerError(400, "control character in a chunk extension", "RFC 9112 7.1.1")
+            self.extension_bytes += len(extension) + 1
+            limits = self.limits
+            if len(extension) + 1 > limits.max_chunk_extension_bytes:
+                raise PeerError(400, "chunk extension too long", "RFC 9112 7.1.1")
+            if self.extension_bytes > limits.max_chunk_extensions_bytes:
+                raise PeerError(400, "too many chunk extensions", "RFC 9112 7.1.1")
+        if CHUNK_SIZE.fullmatch(digits) is None:
+            raise PeerError(400, "invalid chunk size", "RFC 9112 7.1")
+        self.left = int(digits, 16)
+        self.state = DATA if self.left else TRAILER
+
+    def read_trailer(self, line: bytes) -> None:
+        """Check a line of the trailer section; no trailer is merged into the fields (RFC 9112 7.1.2)."""
+        if not line:
+            self.state = DONE
+            return
+        limits = self.limits
+        self.trailer_bytes += len(line) + 2
+        self.trailer_fields += 1
+        if self.trailer_bytes > limits.max_trailer_bytes or self.trailer_fields > limits.max_trailer_fields:
+            raise PeerError(431, "trailer section too large", "RFC 9112 7.1.2")
+        name, colon, value = line.partition(b":")
+        if not colon or value.translate(None, VALUE_BYTES):
+            raise PeerError(400, "invalid trailer field", "RFC 9112 7.1.2")
+        learn(name)

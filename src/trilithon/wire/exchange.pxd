@@ -1,0 +1,78 @@
+# C layout of the exchange and of what stands on either side of it.
+cimport cython
+from trilithon.wire.head cimport RequestHead
+from trilithon.wire.response cimport ResponseHead
+from trilithon.wire.framing cimport has_no_body
+
+cdef class Peer:
+    cdef readonly tuple client
+    cdef readonly tuple server
+    cdef readonly bint secure
+    cdef readonly str scheme
+
+cdef class Receiver:
+    cpdef body_arrived(self)
+    cpdef lost(self)
+    cpdef peer_ended(self)
+    cpdef drained(self)
+
+cdef class Transport:
+    cpdef write(self, bytes data)
+    cpdef write_file(self, int fd, object offset, object count)
+    cpdef finish(self, bint lingering)
+    cpdef abort(self, bint reset)
+    cpdef pause(self)
+    cpdef resume(self)
+    cpdef ended(self, Exchange exchange)
+    cpdef pull(self)
+    cpdef push(self, bint wait)
+    cpdef bint congested(self) except -1
+
+cdef class Carrier:
+    cdef readonly Transport transport
+
+    cpdef send(self, Exchange exchange, bytes data, bint final)
+    cpdef send_file(self, Exchange exchange, int fd, object offset, object count)
+    cpdef inform(self, Exchange exchange, int status, bytes block)
+    cpdef reset(self, Exchange exchange)
+    cpdef refuse(self, Exchange exchange, int status, bytes extra)
+    cpdef want_body(self, Exchange exchange)
+    cpdef pull(self, Exchange exchange)
+    cpdef push(self, Exchange exchange, bint wait)
+    cpdef bint congested(self) except -1
+
+cdef class Exchange:
+    cdef readonly Carrier carrier
+    cdef readonly RequestHead head
+    cdef readonly Peer peer
+    cdef public Receiver receiver
+    cdef public str root_path
+    cdef readonly list body
+    cdef readonly Py_ssize_t body_bytes
+    cdef public object inbound
+    cdef public object outbound
+    cdef readonly ResponseHead response
+    cdef readonly bint bodiless
+    cdef public object sent_bytes
+    cdef public bint must_close
+    cdef public bint half_closed
+    cdef public double opened_at
+
+    cpdef feed(self, bytes data)
+    cpdef lose(self)
+    @cython.locals(body=list, data=bytes)
+    cpdef bytes take_body(self)
+    cpdef respond(self, ResponseHead response)
+    cpdef replace(self, ResponseHead response)
+    cpdef write(self, bytes data)
+    @cython.locals(response=ResponseHead)
+    cpdef end(self, bytes data)
+    @cython.locals(response=ResponseHead)
+    cpdef end_with_file(self, int fd, object offset, object count)
+    cpdef check_flow(self)
+    @cython.locals(response=ResponseHead)
+    cpdef account(self, object size)
+    @cython.locals(response=ResponseHead)
+    cpdef room(self)
+    cpdef refuse(self, int status, bytes extra=*)
+    cpdef abort(self)

@@ -1,0 +1,303 @@
+"""The exchange: one request and its response, whichever protocol carries them; all that a gateway ever sees."""
+
+from enum import Enum
+
+from trilithon.foundation.errors import AppStateError, AppValueError, ClientDisconnected, InternalError
+from trilithon.wire.framing import has_no_body
+from trilithon.wire.head import RequestHead
+from trilithon.wire.response import ResponseHead
+
+
+class Inbound(Enum):
+    """Where a request body stands."""
+
+    OPEN = "open"
+    COMPLETE = "complete"
+    LOST = "lost"
+
+
+class Outbound(Enum):
+    """Where a response stands: nothing said, head held back, bytes flowing, ended, or no longer possible."""
+
+    FRESH = "fresh"
+    HELD = "held"
+    FLOWING = "flowing"
+    ENDED = "ended"
+    LOST = "lost"
+
+
+OPEN = Inbound.OPEN
+COMPLETE = Inbound.COMPLETE
+BROKEN = Inbound.LOST
+FRESH = Outbound.FRESH
+HELD = Outbound.HELD
+FLOWING = Outbound.FLOWING
+ENDED = Outbound.ENDED
+LOST = Outbound.LOST
+
+
+class Peer:
+    """Who is at the other end of a connection, and how it came in.
+
+    `client` is (host, port) or None where unknown, `server` (host, port) or (path, None) for a Unix socket; `secure`
+    says whether the transport is TLS.
+    """
+
+    def __init__(self, client: tuple[str, int] | None, server: tuple[str, int | None], secure: bool = False) -> None:
+        self.client = client
+        self.server = server
+        self.secure = secure
+        self.scheme = "https" if secure else "http"
+
+
+class Receiver:
+    """What a gateway wants to be told of an exchange; runs on the thread that owns the connection."""
+
+    def body_arrived(self) -> None:
+        """More of the body is buffered, or it is complete."""
+
+    def lost(self) -> None:
+        """The client is gone, or the request broke: nothing more comes in or goes out."""
+
+    def peer_ended(self) -> None:
+        """The client will send nothing more, yet may still read the answer."""
+
+    def drained(self) -> None:
+        """The output has fallen below the low-water mark."""
+
+
+class Transport:
+    """The byte end of a connection as a protocol sees it; the net floor implements it."""
+
+    def write(self, data: bytes) -> None:
+        """Queue bytes for the client; cheap, never waits."""
+
+    def write_file(self, fd: int, offset: int, count: int) -> None:
+        """Queue `count` bytes of the regular file `fd` from `offset` on; the descriptor is duplicated."""
+
+    def finish(self, lingering: bool) -> None:
+        """Close once the queue is written; `lingering` reads on for a while so that the client gets the answer."""
+
+    def abort(self, reset: bool) -> None:
+        """Close now, after one attempt at the queue; `reset` lets the client see an RST."""
+
+    def pause(self) -> None:
+        """Stop reading."""
+
+    def resume(self) -> None:
+        """Read again."""
+
+    def ended(self, exchange: "Exchange") -> None:
+        """A response is complete or broken off: the accounts of the exchange can be closed."""
+
+    def pull(self) -> None:
+        """Wait on this thread until input came and was fed, or the connection is lost."""
+
+    def push(self, wait: bool) -> None:
+        """Write the queue now; with `wait`, on this thread until it is below the low-water mark."""
+
+    def congested(self) -> bool:
+        """Tell whether the queue is above the high-water mark."""
+        return False
+
+
+class Carrier:
+    """What a protocol does for its exchanges, over the byte end of its connection."""
+
+    def __init__(self, transport: Transport) -> None:
+        self.transport = transport
+
+    def send(self, exchange: "Exchange", data: bytes, final: bool) -> None:
+        """Put a piece of a response on the wire, its head first when it is held back."""
+        raise InternalError("send is not carried")
+
+    def send_file(self, exchange: "Exchange", fd: int, offset: int, count: int) -> None:
+        """Put a span of a regular file on the wire as the whole body."""
+        raise InternalError("send_file is not carried")
+
+    def inform(self, exchange: "Exchange", status: int, block: bytes) -> None:
+        """Send an interim (1xx) response."""
+        raise InternalError("inform is not carried")
+
+    def reset(self, exchange: "Exchange") -> None:
+        """Break the exchange off so that the client can tell."""
+        raise InternalError("reset is not carried")
+
+    def refuse(self, exchange: "Exchange", status: int, extra: bytes) -> None:
+        """Answer with an error of the server's own instead of the application's response."""
+        raise InternalError("refuse is not carried")
+
+    def want_body(self, exchange: "Exchange") -> None:
+        """The application reads: ask for the body if the client waits to be asked, and go on reading."""
+        raise InternalError("want_body is not carried")
+
+    def pull(self, exchange: "Exchange") -> None:
+        """Wait on this thread until more of the body is there or the exchange is lost; never on a loop's thread."""
+        raise InternalError("pull is not carried")
+
+    def push(self, exchange: "Exchange", wait: bool) -> None:
+        """Hand what is written to the kernel now; with `wait`, on this thread until the output is drained."""
+        raise InternalError("push is not carried")
+
+    def congested(self) -> bool:
+        """Tell whether more output waits than the high-water mark allows."""
+        raise InternalError("congested is not carried")
+
+
+class Exchange:
+    """One request and its response.
+
+    The gateway reads `head`, `peer` and the body, then calls `respond` once, `write` any number of times and `end`
+    once. `respond` puts nothing on the wire, the first `write` or `end` does. All calls belong to the one thread that
+    owns the connection at the time. After the client is gone they raise ClientDisconnected.
+    """
+
+    def __init__(self, carrier: Carrier, head: RequestHead, peer: Peer) -> None:
+        self.carrier = carrier
+        self.head = head
+        self.peer = peer
+        self.receiver: Receiver | None = None
+        self.root_path = ""
+        self.body: list[bytes] = []
+        self.body_bytes = 0
+        self.inbound = OPEN
+        self.outbound = FRESH
+        self.response: ResponseHead | None = None
+        self.bodiless = False
+        self.sent_bytes = 0
+        self.must_close = False
+        self.half_closed = False
+        self.opened_at = 0.0
+
+    # Inbound, called by the carrier.
+
+    def feed(self, data: bytes) -> None:
+        """Add received content."""
+        self.body.append(data)
+        self.body_bytes += len(data)
+
+    def lose(self) -> None:
+        """The client is gone or broke the protocol; idempotent."""
+        if self.inbound is OPEN:
+            self.inbound = BROKEN
+        if self.outbound is not ENDED:
+            self.outbound = LOST
+        if self.receiver is not None:
+            self.receiver.lost()
+
+    # Inbound, called by the gateway.
+
+    def take_body(self) -> bytes:
+        """Return all content that is buffered, b"" when there is none; the space is credited to the client."""
+        body = self.body
+        if not body:
+            return b""
+        data = body[0] if len(body) == 1 else b"".join(body)
+        body.clear()
+        self.body_bytes = 0
+        if self.inbound is OPEN:
+            self.carrier.want_body(self)
+        return data
+
+    # Outbound, called by the gateway.
+
+    def respond(self, response: ResponseHead) -> None:
+        """Hold a response head ready; raises AppStateError when there is one already."""
+        if self.outbound is not FRESH:
+            if self.outbound is LOST:
+                raise ClientDisconnected("the client is gone")
+            raise AppStateError("the response was started before")
+        self.response = response
+        self.bodiless = has_no_body(self.head.method == "HEAD", response.status)
+        self.outbound = HELD
+
+    def replace(self, response: ResponseHead) -> None:
+        """Put another head in the place of one that is still held (PEP 3333, exc_info)."""
+        if self.outbound is HELD:
+            self.outbound = FRESH
+        self.respond(response)
+
+    def write(self, data: bytes) -> None:
+        """Send a piece of the body, more may follow; raises AppStateError, AppValueError or ClientDisconnected."""
+        self.check_flow()
+        if self.bodiless:
+            data = b""
+        elif data:
+            self.account(len(data))
+        self.outbound = FLOWING
+        self.carrier.send(self, data, False)
+
+    def end(self, data: bytes) -> None:
+        """Send the last piece of the body, b"" for none; raises as `write`, and when less came than was declared."""
+        self.check_flow()
+        response = self.response
+        if not self.bodiless and response is not None:
+            if data:
+                self.account(len(data))
+            if response.length > self.sent_bytes:
+                missing = response.length - self.sent_bytes
+                if self.outbound is FLOWING:
+                    self.abort()
+                else:
+                    self.sent_bytes = 0
+                    self.must_close = True
+                raise AppValueError(f"the body is {missing} bytes short of its Content-Length {response.length}")
+        self.outbound = ENDED
+        self.carrier.send(self, data, True)
+
+    def end_with_file(self, fd: int, offset: int, count: int) -> None:
+        """Send `count` bytes of the regular file `fd` from `offset` on as the whole body; raises as `end`.
+
+        The descriptor is duplicated: the caller may close its own at once. Nobody waits for the client.
+        """
+        self.check_flow()
+        response = self.response
+        if self.outbound is not HELD or response is None:
+            raise AppStateError("a file can only be the whole body")
+        if response.length < 0:
+            response.length = count
+        if not self.bodiless:
+            if response.length > count:
+                self.must_close = True
+                raise AppValueError(f"the file has {count} bytes, Content-Length says {response.length}")
+            count = response.length
+            self.sent_bytes = count
+        self.outbound = ENDED
+        self.carrier.send_file(self, fd, offset, count)
+
+    def check_flow(self) -> None:
+        """Raise unless body bytes may be sent now."""
+        outbound = self.outbound
+        if outbound is not HELD and outbound is not FLOWING:
+            if outbound is LOST:
+                raise ClientDisconnected("the client is gone")
+            raise AppStateError("no response was started" if outbound is FRESH else "the response is complete")
+
+    def account(self, size: int) -> None:
+        """Count body bytes against the declared length; raises AppValueError before any excess is written."""
+        response = self.response
+        if response is not None and response.length >= 0 and self.sent_bytes + size > response.length:
+            self.must_close = True
+            raise AppValueError(f"the body exceeds its Content-Length {response.length} (RFC 9110 8.6)")
+        self.sent_bytes += size
+
+    def room(self) -> int:
+        """Return how many body bytes the declared length still takes, -1 for any number."""
+        response = self.response
+        if response is None or response.length < 0 or self.bodiless:
+            return -1
+        return response.length - self.sent_bytes
+
+    def refuse(self, status: int, extra: bytes = b"") -> None:
+        """Answer with an error of the server's own; breaks off a response that is already on its way."""
+        if self.outbound is FRESH or self.outbound is HELD:
+            self.outbound = ENDED
+            self.carrier.refuse(self, status, extra)
+        elif self.outbound is FLOWING:
+            self.abort()
+
+    def abort(self) -> None:
+        """Break off so that the client can tell that the response is not whole; idempotent."""
+        if self.outbound is not ENDED and self.outbound is not LOST:
+            self.outbound = LOST
+            self.carrier.reset(self)

@@ -1,0 +1,67 @@
+# C layout of an HTTP/1 connection.
+cimport cython
+from trilithon.wire.chunked cimport ChunkedDecoder
+from trilithon.wire.exchange cimport Carrier, Exchange, Peer, Transport
+from trilithon.wire.framing cimport response_framing
+from trilithon.wire.head cimport RequestHead, parse_head
+from trilithon.wire.response cimport ResponseHead
+
+cdef class Stamp:
+    cdef public bytes line
+
+cdef class Terms:
+    cdef readonly object limits
+    cdef readonly Py_ssize_t read_ahead_bytes
+    cdef readonly Stamp stamp
+    cdef readonly bytes server_line
+    cdef public int max_requests
+    cdef public bint closing
+
+cdef class Http1(Carrier):
+    cdef readonly Terms terms
+    cdef readonly Peer peer
+    cdef public object phase
+    cdef readonly Exchange exchange
+    cdef readonly object partial
+    cdef readonly ChunkedDecoder decoder
+    cdef readonly object left
+    cdef readonly object left_to_drain
+    cdef readonly object body_size
+    cdef readonly bytes ahead
+    cdef readonly int empty_lines
+    cdef readonly long requests
+    cdef readonly bint paused
+    cdef readonly bint asked
+    cdef readonly bint headed
+    cdef readonly int framing
+    cdef public bint closing
+    cdef readonly bint end_seen
+
+    cpdef Exchange receive(self, bytes data)
+    cpdef Exchange next(self)
+    @cython.locals(exchange=Exchange)
+    cpdef receive_end(self)
+    @cython.locals(exchange=Exchange)
+    cpdef lose(self)
+    @cython.locals(end=Py_ssize_t, head=bytes, rest=bytes)
+    cdef Exchange receive_head(self, bytes data)
+    cdef start_partial(self, bytes data)
+    @cython.locals(terms=Terms, exchange=Exchange)
+    cdef Exchange open(self, RequestHead head, bytes rest)
+    @cython.locals(content=bytes, complete=bint, exchange=Exchange)
+    cdef receive_body(self, bytes data)
+    cdef drain(self, bint complete, Py_ssize_t size)
+    @cython.locals(exchange=Exchange)
+    cpdef fault(self, object error)
+    cpdef time_out(self)
+    @cython.locals(head=ResponseHead)
+    cpdef answer(self, int status, bytes extra, bint bodiless=*)
+    cpdef stop(self, bint lingering)
+    cpdef send_file(self, Exchange exchange, int fd, object offset, object count)
+    @cython.locals(response=ResponseHead, request=RequestHead, terms=Terms, framing=int, parts=list, tail=bytes)
+    cdef write_head(self, Exchange exchange, bytes data, bint final)
+    cdef bint must_abandon(self, Exchange exchange) except -1
+    cdef end_response(self, Exchange exchange)
+    cdef conclude(self)
+
+cdef bytes length_line(object length)

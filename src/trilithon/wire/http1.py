@@ -1,0 +1,499 @@
+"""HTTP/1.1 and 1.0 on one connection, as a state machine over bytes (RFC 9112)."""
+
+from enum import Enum
+
+from trilithon.foundation.errors import ClientDisconnected, PeerError
+from trilithon.foundation.limits import MessageLimits
+from trilithon.wire.chunked import ChunkedDecoder
+from trilithon.wire.exchange import BROKEN, COMPLETE, ENDED, FLOWING, LOST, OPEN, Carrier, Exchange, Peer, Transport
+from trilithon.wire.framing import CHUNKED, CLOSE, LENGTH, NONE, response_framing
+from trilithon.wire.head import PartialHead, RequestHead, parse_head, strip_empty_lines
+from trilithon.wire.response import own_body, own_head
+
+
+class Phase(Enum):
+    """What the bytes that come in next belong to."""
+
+    IDLE = "idle"  # between requests, nothing received
+    HEAD = "head"  # a head that has begun
+    BODY = "body"  # the body of the open exchange
+    WAIT = "wait"  # nothing yet: the response to a whole request is awaited, what comes is read ahead
+    DRAIN = "drain"  # a body whose response is complete, thrown away
+    OVER = "over"  # no request any more: everything is thrown away
+
+
+IDLE = Phase.IDLE
+HEAD = Phase.HEAD
+BODY = Phase.BODY
+WAIT = Phase.WAIT
+DRAIN = Phase.DRAIN
+OVER = Phase.OVER
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+LENGTH_LINES = {size: b"Content-Length: %d\r\n" % size for size in range(1024)}
+
+# An unread body is thrown away up to this size so that the connection can be used again; beyond it closing is cheaper.
+MAX_DRAIN_BYTES = 65536
+# Reading stops when this much came in behind a request that is not answered yet.
+MAX_AHEAD_BYTES = 4096
+# A body this small is copied behind its head into one piece; a larger one is sent from where it is.
+MAX_JOINED_BYTES = 16384
+
+
+class Stamp:
+    """The current Date field line; whoever owns the clock refreshes `line` once a second."""
+
+    def __init__(self) -> None:
+        self.line = b""
+
+
+class Terms:
+    """What an engine lays down for all its connections.
+
+    `read_ahead_bytes` bounds what is buffered of a body or of pipelined requests. `closing` makes every further
+    response the last one of its connection.
+    """
+
+    def __init__(self, limits: MessageLimits, read_ahead_bytes: int, stamp: Stamp, server: bytes = b"") -> None:
+        self.limits = limits
+        self.read_ahead_bytes = read_ahead_bytes
+        self.stamp = stamp
+        self.server_line = b"Server: " + server + b"\r\n" if server else b""
+        self.max_requests = 0
+        self.closing = False
+
+
+class Http1(Carrier):
+    """One HTTP/1 connection: bytes in, at most one exchange open at a time, bytes out.
+
+    Call `receive` with what came in, `receive_end` at its end, `next` when `ahead` holds bytes after an exchange
+    ended. Each returns an exchange that was opened, or None.
+    """
+
+    def __init__(self, transport: Transport, terms: Terms, peer: Peer) -> None:
+        super().__init__(transport)
+        self.terms = terms
+        self.peer = peer
+        self.phase = IDLE
+        self.exchange: Exchange | None = None
+        self.partial: PartialHead | None = None
+        self.decoder: ChunkedDecoder | None = None
+        self.left: int = 0
+        self.left_to_drain: int = 0
+        self.body_size: int = 0
+        self.ahead = b""
+        self.empty_lines = 0
+        self.requests = 0
+        self.paused = False
+        self.asked = False
+        self.headed = False
+        self.framing = NONE
+        self.closing = False
+        self.end_seen = False
+
+    # Bytes in.
+
+    def receive(self, data: bytes) -> Exchange | None:
+        """Take bytes off the wire; returns an exchange that they opened. Never raises for what a client sent."""
+        phase = self.phase
+        try:
+            if phase is IDLE or phase is HEAD:
+                return self.receive_head(data)
+            if phase is BODY or phase is DRAIN:
+                self.receive_body(data)
+            elif phase is WAIT:
+                self.ahead = self.ahead + data if self.ahead else data
+                if len(self.ahead) > MAX_AHEAD_BYTES and not self.paused:
+                    self.paused = True
+                    self.transport.pause()
+        except PeerError as error:
+            self.fault(error)
+        return None
+
+    def next(self) -> Exchange | None:
+        """Go on with what was read ahead of the response that is now complete."""
+        data = self.ahead
+        self.ahead = b""
+        if self.phase is not IDLE:
+            return None
+        exchange = self.receive(data) if data else None
+        if self.end_seen and exchange is None:
+            self.receive_end()
+        return exchange
+
+    def receive_end(self) -> None:
+        """Take the end of the client's stream: what is incomplete is lost, a whole request is still answered."""
+        self.end_seen = True
+        phase = self.phase
+        exchange = self.exchange
+        if phase is WAIT and exchange is not None:
+            exchange.half_closed = True
+            self.closing = True
+            if not self.paused:
+                self.paused = True
+                self.transport.pause()
+            if exchange.receiver is not None:
+                exchange.receiver.peer_ended()
+        elif phase is BODY and exchange is not None:
+            self.lose()
+            self.transport.abort(self.headed and self.framing == CLOSE)
+        else:
+            self.phase = OVER
+            self.transport.finish(False)
+
+    def lose(self) -> None:
+        """The connection broke: whatever is open is lost; idempotent."""
+        self.phase = OVER
+        exchange = self.exchange
+        if exchange is not None:
+            self.exchange = None
+            ended = exchange.outbound is ENDED
+            exchange.lose()
+            if not ended:
+                self.transport.ended(exchange)
+
+    def receive_head(self, data: bytes) -> Exchange | None:
+        """Gather a request head and open its exchange when it is whole; raises PeerError."""
+        partial = self.partial
+        if partial is None:
+            if data[0] == 13 or data[0] == 10:
+                data, self.empty_lines = strip_empty_lines(data, self.empty_lines)
+                if len(data) < 2:
+                    if data:
+                        self.start_partial(data)
+                    return None
+            end = data.find(b"\r\n\r\n")
+            if end < 0:
+                self.start_partial(data)
+                return None
+            head = data[:end]
+            rest = data[end + 4 :]
+        else:
+            if partial.gathered == b"\r":
+                # The first half of an empty line before the request line.
+                self.partial = None
+                return self.receive_head(b"\r" + data)
+            whole = partial.feed(data)
+            if whole is None:
+                return None
+            head, rest = whole
+            self.partial = None
+        self.empty_lines = 0
+        return self.open(parse_head(head, self.terms.limits, self.peer.secure), rest)
+
+    def start_partial(self, data: bytes) -> None:
+        """Keep the first part of a head."""
+        self.phase = HEAD
+        self.partial = PartialHead(self.terms.limits, self.peer.secure)
+        if data != b"\r":
+            self.partial.feed(data)
+        else:
+            self.partial.gathered += data
+
+    def open(self, head: RequestHead, rest: bytes) -> Exchange | None:
+        """Open the exchange of a whole head, `rest` being the bytes behind it; raises PeerError."""
+        terms = self.terms
+        if head.method == "CONNECT":
+            self.answer(405, b"Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n")
+            return None
+        limit = terms.limits.max_body_bytes
+        if limit and head.length > limit:
+            raise PeerError(413, "body larger than the limit", "RFC 9110 15.5.14")
+        exchange = Exchange(self, head, self.peer)
+        self.exchange = exchange
+        self.requests += 1
+        self.headed = False
+        self.asked = False
+        self.closing = (
+            head.close
+            or (head.http10 and not head.keep_alive)
+            or (terms.max_requests and self.requests >= terms.max_requests)
+        )
+        if head.chunked:
+            self.decoder = ChunkedDecoder(terms.limits)
+        elif head.length > 0:
+            self.left = head.length
+        else:
+            exchange.inbound = COMPLETE
+            self.phase = WAIT
+            self.ahead = rest
+            return exchange
+        self.phase = BODY
+        self.body_size = 0
+        if rest:
+            try:
+                self.receive_body(rest)
+            except PeerError as error:
+                # Nothing of a request whose first bytes are already wrong reaches the application.
+                self.exchange = None
+                self.fault(error)
+                return None
+        return exchange
+
+    def receive_body(self, data: bytes) -> None:
+        """Take body bytes of the open exchange; raises PeerError (400, 413)."""
+        if self.decoder is not None:
+            content = self.decoder.feed(data)
+            self.body_size += len(content)
+            limit = self.terms.limits.max_body_bytes
+            if limit and self.body_size > limit:
+                raise PeerError(413, "body larger than the limit", "RFC 9110 15.5.14")
+            complete = self.decoder.done
+            if complete:
+                self.ahead = self.decoder.rest
+                self.decoder = None
+        else:
+            content = data
+            complete = len(data) >= self.left
+            if complete:
+                if len(data) > self.left:
+                    content = data[: self.left]
+                    self.ahead = data[self.left :]
+                self.left = 0
+            else:
+                self.left -= len(data)
+            self.body_size += len(content)
+        if self.phase is DRAIN:
+            self.drain(complete, len(content))
+            return
+        exchange = self.exchange
+        if exchange is None:
+            return
+        if content:
+            exchange.feed(content)
+        if complete:
+            exchange.inbound = COMPLETE
+            self.phase = WAIT
+        elif exchange.body_bytes >= self.terms.read_ahead_bytes and not self.paused:
+            self.paused = True
+            self.transport.pause()
+        if exchange.receiver is not None and (content or complete):
+            exchange.receiver.body_arrived()
+
+    def drain(self, complete: bool, size: int) -> None:
+        """Throw away an unread body behind its response (RFC 9112 9.3), up to a bound."""
+        if complete:
+            self.phase = IDLE
+            self.conclude()
+        else:
+            self.left_to_drain -= size
+            if self.left_to_drain < 0:
+                self.stop(True)
+
+    def fault(self, error: PeerError) -> None:
+        """Answer a broken request with its status and close; the application is not called for it."""
+        exchange = self.exchange
+        if exchange is None:
+            self.phase = OVER
+            self.answer(error.status, b"")
+            return
+        if exchange.outbound is FLOWING:
+            self.lose()
+            self.transport.abort(self.framing == CLOSE)
+            return
+        self.exchange = None
+        if exchange.outbound is not ENDED and exchange.outbound is not LOST:
+            self.answer(error.status, b"", exchange.head.method == "HEAD")
+            exchange.lose()
+            self.transport.ended(exchange)
+        else:
+            self.stop(True)
+
+    def time_out(self) -> None:
+        """A head or a body took too long: 408 where an answer is still possible, then the close (RFC 9110 15.5.9)."""
+        if self.phase is IDLE:
+            self.phase = OVER
+            self.transport.finish(False)
+        elif self.phase is not OVER:
+            self.fault(PeerError(408, "request took too long", "RFC 9110 15.5.9"))
+
+    # Bytes out.
+
+    def answer(self, status: int, extra: bytes, bodiless: bool = False) -> None:
+        """Send an answer of the server's own and close behind it."""
+        body = own_body(status)
+        head = own_head(status, extra)
+        self.transport.write(
+            head.line
+            + head.block
+            + self.terms.stamp.line
+            + self.terms.server_line
+            + b"Content-Length: %d\r\nConnection: close\r\n\r\n" % len(body)
+            + (b"" if bodiless else body)
+        )
+        self.stop(True)
+
+    def stop(self, lingering: bool) -> None:
+        """Take no further request and close behind what is written."""
+        self.phase = OVER
+        self.ahead = b""
+        self.transport.finish(lingering)
+
+    def send(self, exchange: Exchange, data: bytes, final: bool) -> None:
+        """Put a piece of the response on the wire; see Carrier."""
+        if exchange is not self.exchange:
+            raise ClientDisconnected("the exchange is over")
+        if not self.headed:
+            self.write_head(exchange, data, final)
+        elif self.framing == CHUNKED:
+            if data:
+                if len(data) <= MAX_JOINED_BYTES:
+                    self.transport.write(b"%x\r\n%b\r\n%b" % (len(data), data, b"0\r\n\r\n" if final else b""))
+                else:
+                    self.transport.write(b"%x\r\n" % len(data))
+                    self.transport.write(data)
+                    self.transport.write(b"\r\n0\r\n\r\n" if final else b"\r\n")
+            elif final:
+                self.transport.write(b"0\r\n\r\n")
+        elif data and self.framing != NONE:
+            self.transport.write(data)
+        if final:
+            self.end_response(exchange)
+
+    def send_file(self, exchange: Exchange, fd: int, offset: int, count: int) -> None:
+        """Send `count` bytes of a file as the whole body and the end of the response; see Carrier."""
+        if exchange is not self.exchange:
+            raise ClientDisconnected("the exchange is over")
+        self.write_head(exchange, b"", False)
+        if not exchange.bodiless and count:
+            self.transport.write_file(fd, offset, count)
+        self.end_response(exchange)
+
+    def write_head(self, exchange: Exchange, data: bytes, final: bool) -> None:
+        """Write a response head with the first piece of its body; framing and persistence are settled here."""
+        self.headed = True
+        response = exchange.response
+        request = exchange.head
+        terms = self.terms
+        length = response.length
+        framing = response_framing(exchange.bodiless, length, final, request.http10)
+        self.framing = framing
+        if response.close or exchange.must_close or terms.closing or framing == CLOSE or self.must_abandon(exchange):
+            self.closing = True
+        parts = [response.line, response.block]
+        if framing == LENGTH:
+            if length < 0:
+                length = len(data)
+            parts.append(length_line(length))
+        elif framing == CHUNKED:
+            parts.append(b"Transfer-Encoding: chunked\r\n")
+        elif framing == NONE:
+            if response.status == 205:
+                parts.append(b"Content-Length: 0\r\n")
+            elif response.status != 204:
+                if length >= 0:
+                    parts.append(length_line(length))
+                elif final and data and response.status != 304:
+                    parts.append(length_line(len(data)))
+        if not response.dated:
+            parts.append(terms.stamp.line)
+        if terms.server_line and not response.named:
+            parts.append(terms.server_line)
+        if response.status == 426:
+            parts.append(b"Connection: Upgrade, close\r\n" if self.closing else b"Connection: Upgrade\r\n")
+        elif self.closing:
+            parts.append(b"Connection: close\r\n")
+        elif request.http10:
+            parts.append(b"Connection: keep-alive\r\n")
+        parts.append(b"\r\n")
+        if framing == NONE or not data:
+            self.transport.write(b"".join(parts))
+            return
+        if framing == CHUNKED:
+            parts.append(b"%x\r\n" % len(data))
+        tail = b"\r\n" if framing == CHUNKED else b""
+        if len(data) <= MAX_JOINED_BYTES:
+            parts.append(data)
+            if tail:
+                parts.append(tail)
+            self.transport.write(b"".join(parts))
+        else:
+            self.transport.write(b"".join(parts))
+            self.transport.write(data)
+            if tail:
+                self.transport.write(tail)
+
+    def must_abandon(self, exchange: Exchange) -> bool:
+        """Tell whether the unread rest of the body makes this the last response of the connection."""
+        if exchange.inbound is not OPEN:
+            return exchange.inbound is BROKEN
+        if exchange.head.expects_continue and not self.asked and not self.body_size:
+            return True  # the client may or may not send the body now: only the close is unambiguous (RFC 9110 10.1.1)
+        return self.decoder is None and self.left > MAX_DRAIN_BYTES and not self.asked
+
+    def end_response(self, exchange: Exchange) -> None:
+        """Close the accounts of a complete response, and drain, wait for or refuse what comes next."""
+        self.exchange = None
+        if self.closing:
+            lingering = exchange.inbound is OPEN or bool(self.ahead)
+            self.stop(lingering)
+        elif exchange.inbound is COMPLETE:
+            self.phase = IDLE
+            self.conclude()
+        elif self.left > MAX_DRAIN_BYTES or exchange.inbound is BROKEN:
+            self.stop(True)
+        else:
+            self.phase = DRAIN
+            self.left_to_drain = MAX_DRAIN_BYTES
+            self.conclude()
+        self.transport.ended(exchange)
+
+    def conclude(self) -> None:
+        """Go on reading after a response, unless the bytes read ahead come first."""
+        if self.paused and not self.end_seen:
+            self.paused = False
+            self.transport.resume()
+
+    def inform(self, exchange: Exchange, status: int, block: bytes) -> None:
+        """Send an interim response, never to HTTP/1.0 (RFC 9110 15.2)."""
+        if not self.headed and not exchange.head.http10 and exchange is self.exchange:
+            self.transport.write(b"HTTP/1.1 %d \r\n%b\r\n" % (status, block))
+
+    def refuse(self, exchange: Exchange, status: int, extra: bytes) -> None:
+        """Answer with an error of the server's own; the connection closes behind it."""
+        if exchange is self.exchange:
+            self.exchange = None
+            self.answer(status, extra, exchange.head.method == "HEAD")
+            self.transport.ended(exchange)
+
+    def reset(self, exchange: Exchange) -> None:
+        """Break off: no final chunk, no padding, no second status line (RFC 9112 8)."""
+        if exchange is self.exchange:
+            self.exchange = None
+            self.phase = OVER
+            self.transport.abort(self.headed and self.framing == CLOSE)
+            self.transport.ended(exchange)
+
+    # The application reads.
+
+    def want_body(self, exchange: Exchange) -> None:
+        """Ask for the body with 100 Continue where the client waits for that, and read on."""
+        if exchange is not self.exchange:
+            return
+        if not self.asked:
+            self.asked = True
+            if exchange.head.expects_continue and not self.body_size and not self.headed and self.phase is BODY:
+                self.transport.write(CONTINUE)
+        if self.paused and self.phase is BODY and exchange.body_bytes < self.terms.read_ahead_bytes:
+            self.paused = False
+            self.transport.resume()
+
+    def pull(self, exchange: Exchange) -> None:
+        """Wait for input on this thread; see Carrier."""
+        if exchange is self.exchange:
+            self.transport.pull()
+
+    def push(self, exchange: Exchange, wait: bool) -> None:
+        """Write on this thread; see Carrier."""
+        if exchange is self.exchange:
+            self.transport.push(wait)
+
+    def congested(self) -> bool:
+        """Tell whether the output is above its high-water mark."""
+        return self.transport.congested()
+
+
+def length_line(length: int) -> bytes:
+    """Return the Content-Length field line."""
+    line = LENGTH_LINES.get(length)
+    return line if line is not None else b"Content-Length: %d\r\n" % length
