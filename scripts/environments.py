@@ -17,6 +17,8 @@ ROOT = Path(__file__).resolve().parent.parent
 CACHE = ROOT / ".cache"
 SOURCES = ("src", "setup.py", "pyproject.toml", "README.md", "LICENSE")
 
+PURE = "no C compiler or no Python headers here: this is the pure Python build, which is slower"
+
 # What a Python tells about itself; the last two decide whether it can make an environment and compile for it.
 PROBE = """
 import importlib.util, json, os, sys, sysconfig
@@ -136,10 +138,12 @@ class Environment:
         self.run([self.python.executable, "-m", "venv", "--without-pip", str(self.directory)])
         self.run([self.python.executable, "-m", "pip", "--python", self.executable, "install", "pip"])
 
-    def install_project(self, pure: bool = False) -> None:
+    def install_project(self, pure: bool = False, insist: bool = False) -> None:
         """Install the project as the sources are now; nothing happens when they are as they were last time.
 
-        It is built from a copy, so that the source tree stays clean and only what changed is compiled again.
+        It is built from a copy, so that the source tree stays clean and only what changed is compiled again. Without a
+        compiler the pure build is installed, unless `insist` is set: then a build that is not what `pure` asks for
+        raises Problem.
         """
         digest = source_digest() + (" pure" if pure else " compiled")
         if self.stamp().get("sources") == digest:
@@ -148,7 +152,9 @@ class Environment:
         copy = CACHE / "build" / self.directory.name.strip(".")
         copy_sources(copy)
         variables = {"TRILITHON_PURE": "1"} if pure else {"TRILITHON_PURE": ""}
-        self.pip("install", "--no-deps", "--no-build-isolation", "--force-reinstall", str(copy), **variables)
+        self.pip("install", "-v", "--no-deps", "--no-build-isolation", "--force-reinstall", str(copy), **variables)
+        if insist and self.compiled() == pure:
+            raise Problem(f"the wrong build of trilithon came out; {self.log.relative_to(ROOT)} says why")
         self.write_stamp({**self.stamp(), "sources": digest})
 
     def compiled(self) -> bool:
