@@ -15,9 +15,9 @@ CONFIG_VARIABLE = ENVIRONMENT_PREFIX + "CONFIG"
 OWN_FILE = "trilithon.toml"
 PROJECT_FILE = "pyproject.toml"
 
-# TRILITHON_PURE steers the build. A Kubernetes service or a container link of the name "trilithon" injects the rest;
-# refusing those would stop the server for a name that somebody else chose.
-_NOT_OPTIONS = re.compile(r"TRILITHON_(CONFIG|PURE|PORT|PORT_.*|SERVICE_.*|NAME|ENV_.*)")
+# TRILITHON_PURE steers the build and TRILITHON_EXPECTED_BUILD the test suite. A Kubernetes service or a container link
+# of the name "trilithon" injects the rest; refusing those would stop the server for a name that somebody else chose.
+_NOT_OPTIONS = re.compile(r"TRILITHON_(CONFIG|PURE|EXPECTED_BUILD|PORT|PORT_.*|SERVICE_.*|NAME|ENV_.*)")
 
 _SECTIONS = {section.table: section for section in Section}
 

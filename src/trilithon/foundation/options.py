@@ -357,7 +357,7 @@ def _check_mounts(options: Options) -> None:
             raise ConfigError("mounts", prefix, "a path begins with / and has no empty or dot segments, as in /legacy")
         if prefix in seen:
             raise ConfigError("mounts", prefix, "is mounted twice; remove one")
-        if target is None or target == "":
+        if not (target if isinstance(target, str) else callable(target)):
             raise ConfigError("mounts", prefix, f"names no application; type {prefix}=module:attr")
         seen.add(prefix)
 

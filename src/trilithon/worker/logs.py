@@ -183,19 +183,10 @@ class AccessLog:
         lines = []
         for client, request_line, status, sent_bytes, duration_s in batch:
             host = client[0] if client else "-"
-            if request_line not in texts or host not in texts:
-                lines.append(self._common_line(host, request_line, status, sent_bytes, duration_s))
-                continue
-            lines.append(
-                f'{texts[host]} - - [{stamp}] "{texts[request_line]}" {status} {sent_bytes} {int(duration_s * 1e6)}\n'
-            )
+            peer = texts.get(host) or self._remember(host, escape(host) or "-")
+            request = texts.get(request_line) or self._remember(request_line, _escape_bytes(request_line))
+            lines.append(f'{peer} - - [{stamp}] "{request}" {status} {sent_bytes} {int(duration_s * 1e6)}\n')
         return lines
-
-    def _common_line(self, host: str, request_line: bytes, status: int, sent_bytes: int, duration_s: float) -> str:
-        """Write a line whose client or request line is new, and remember both."""
-        safe_host = self._remember(host, escape(host) or "-")
-        safe_line = self._remember(request_line, _escape_bytes(request_line))
-        return f'{safe_host} - - [{self._stamp}] "{safe_line}" {status} {sent_bytes} {int(duration_s * 1e6)}\n'
 
     def _json_lines(self, batch: list[_Record]) -> list[str]:
         texts = self._texts

@@ -1,0 +1,8 @@
+"""Run the command as `python -m trilithon`."""
+
+import sys
+
+from trilithon.cli.main import main
+
+if __name__ == "__main__":
+    sys.exit(main())
