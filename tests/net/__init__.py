@@ -1,0 +1,1 @@
+"""Tests of the net floor: connections, time-outs, capacity, stopping."""
