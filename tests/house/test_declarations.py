@@ -12,7 +12,7 @@ from trilithon.foundation import leaf
 
 DECLARED = sorted(path for path in PACKAGE.rglob("*.pxd") if path.name != "__init__.pxd")
 CLASS = re.compile(r"^cdef class (\w+)(?:\((\w+)\))?:", re.MULTILINE)
-FUNCTION = re.compile(r"^\s*(?:cdef|cpdef)\b[^(=\n]*?\b(\w+)\(", re.MULTILINE)
+FUNCTION = re.compile(r"^\s*(?:cdef|cpdef) (?!class\b)[^(=\n]*?\b(\w+)\(", re.MULTILINE)
 ATTRIBUTE = re.compile(r"^    cdef (?:public |readonly )?[\w.\[\]: *]*?\b(\w+(?:, *\w+)*)(?:  #.*)?$", re.MULTILINE)
 
 
@@ -22,7 +22,7 @@ def test_what_is_declared_is_there(declarations: Path):
     tree = parse(declarations.with_suffix(".py"))
     classes = {node.name: node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
     functions = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
-    text = re.sub(r'cdef extern[^\n]*\n(?:    .*\n|\n)*', "", text)
+    text = re.sub(r"cdef extern[^\n]*\n(?:    .*\n|\n)*", "", text)
 
     assert {found for found, _ in CLASS.findall(text)} <= set(classes)
     assert set(FUNCTION.findall(text)) <= functions
