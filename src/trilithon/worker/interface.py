@@ -12,6 +12,7 @@ from typing import Any
 _WRAPPED_NAMES = ("app", "application", "wsgi_app", "asgi_app", "wrapped", "_app", "_application", "func")
 _MAX_DEPTH = 8
 
+_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 _WSGI_NAMES = ("environ", "env", "start_response")
 _ASGI_NAMES = ("scope", "receive", "send")
 
@@ -58,10 +59,11 @@ def describe(app: object) -> str:
 
 def can_take(app: Callable[..., Any], count: int) -> bool:
     """Say whether `app` can be called with `count` positional arguments; true where nobody can know."""
-    try:
-        inspect.signature(app).bind(*range(count))
-    except ValueError:
+    signature = _signature(app)
+    if signature is None:
         return True
+    try:
+        signature.bind(*range(count))
     except TypeError:
         return False
     return True
@@ -77,10 +79,20 @@ def is_coroutine_callable(app: object) -> bool:
     return callable(app) and not isinstance(app, type) and inspect.iscoroutinefunction(app.__call__)
 
 
+def _signature(app: Any) -> inspect.Signature | None:
+    """Return how `app` is called, None for compiled code that does not say."""
+    # The second attempt is for an instance with its `__call__` in a slot, where the class has only a descriptor.
+    for each in (app,) if isinstance(app, type) else (app, app.__call__):
+        try:
+            return inspect.signature(each)
+        except (ValueError, TypeError):
+            continue
+    return None
+
+
 def _parameters(app: Any) -> str:
-    try:
-        signature = inspect.signature(app)
-    except (ValueError, TypeError):
+    signature = _signature(app)
+    if signature is None:
         return ""
     bare = [each.replace(annotation=each.empty) for each in signature.parameters.values()]
     return str(signature.replace(parameters=bare, return_annotation=signature.empty))
@@ -111,31 +123,32 @@ def _guess_class(app: type[Any]) -> Guess:
         return Guess.ASGI
     if can_take(app, 2) and hasattr(app, "__iter__"):
         return Guess.WSGI
+    return Guess.ASGI2 if _required(app) == 1 and _takes_events(app) else Guess.UNKNOWN
+
+
+def _takes_events(app: type[Any]) -> bool:
+    """Say whether objects of the class are called with (receive, send), not with a scope and not with an environ."""
     call = inspect.getattr_static(app, "__call__", None)
-    # Counted with `self`: (self, receive, send) and not (self, scope, receive, send).
-    if isinstance(call, types.FunctionType) and can_take(call, 3) and not can_take(call, 4) and _required(app) == 1:
-        return Guess.ASGI2
-    return Guess.UNKNOWN
+    # Counted with `self`.
+    if not isinstance(call, types.FunctionType) or not can_take(call, 3) or can_take(call, 4):
+        return False
+    return inspect.iscoroutinefunction(call) or list(inspect.signature(call).parameters)[1:] == ["receive", "send"]
 
 
 def _required(app: Callable[..., Any]) -> int:
     """Count the positional parameters that `app` cannot be called without; -1 where nobody can know."""
-    try:
-        parameters = inspect.signature(app).parameters.values()
-    except (ValueError, TypeError):
+    signature = _signature(app)
+    if signature is None:
         return -1
-    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    return sum(each.kind in kinds and each.default is each.empty for each in parameters)
+    return sum(each.kind in _POSITIONAL and each.default is each.empty for each in signature.parameters.values())
 
 
 def _guess_signature(app: Callable[..., Any]) -> Guess:
     """Judge a plain callable by its positional parameters: their number, and their names where the number is open."""
-    try:
-        parameters = list(inspect.signature(app).parameters.values())
-    except (ValueError, TypeError):
+    signature = _signature(app)
+    if signature is None:
         return Guess.UNKNOWN
-    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    names = [each.name.lstrip("_") for each in parameters if each.kind in kinds]
+    names = [each.name.lstrip("_") for each in signature.parameters.values() if each.kind in _POSITIONAL]
     takes_two, takes_three = can_take(app, 2), can_take(app, 3)
     if takes_two and takes_three:
         if names[:3] == list(_ASGI_NAMES):

@@ -359,7 +359,7 @@ def _refuse_unknown(app: Any, guess: Guess, what: str, name: str) -> NoReturn:
 
 def _inner_application(app: Any) -> str:
     """Name the attribute of `app` that is an application, such as `server` of a Dash object."""
-    for name in ("server", "app", "wsgi_app", "asgi_app", "application"):
+    for name in () if isinstance(app, type) else ("server", "app", "wsgi_app", "asgi_app", "application"):
         if detect(getattr(app, name, None)).guess in (Guess.ASGI, Guess.WSGI):
             return name
     return ""
