@@ -43,7 +43,7 @@ def request_bytes(
 
 @dataclass
 class Answer:
-    """One answer; `complete` is false when the connection ended inside it, `framing` is length, chunked, close or none."""
+    """One answer; `complete` is false when the connection ended inside it; `framing` is length, chunked, close, none."""
 
     version: str
     status: int

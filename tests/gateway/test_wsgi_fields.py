@@ -104,7 +104,7 @@ def test_many_fields_keep_their_values() -> None:
 
 
 @pytest.mark.spec("W-VAL-10")
-@pytest.mark.parametrize("length", ["+5", "-1", "5_0", " ", "5, 5", "0x5", "٥".encode()])
+@pytest.mark.parametrize("length", ["+5", "-1", "5_0", " ", "5, 5", "0x5", "\u0665".encode()])
 def test_a_content_length_that_python_would_read_is_refused(length: str | bytes) -> None:
     application = Keep()
     with serve(application) as site, RawClient(site) as client:

@@ -35,7 +35,7 @@ def site_application(environ: dict[str, Any], start_response: Any) -> Any:
         return [LARGE[:1_000_000]] * 8
     if path == "/memory":
         return environ["wsgi.file_wrapper"](io.BytesIO(LARGE))
-    file = tempfile.TemporaryFile()
+    file = tempfile.TemporaryFile()  # noqa: SIM115 - the wrapper closes it
     file.write(LARGE)
     file.seek(0)
     return environ["wsgi.file_wrapper"](file)

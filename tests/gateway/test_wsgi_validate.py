@@ -20,7 +20,7 @@ LARGE = b"line of a large body\n" * 20_000
 
 
 class Site:
-    """A site under the validator; `left` is set when the endless answer was closed, `problems` keeps what was raised."""
+    """A site under the validator; `left` is set when the endless answer was closed, `problems` is what was raised."""
 
     def __init__(self) -> None:
         self.left = threading.Event()
@@ -137,8 +137,9 @@ REQUESTS: dict[str, tuple[str, bytes, int, bytes | None]] = {
 
 
 @pytest.mark.spec(
-    "W-VAL-01", "W-VAL-02", "W-VAL-03", "W-VAL-04", "W-VAL-05", "W-VAL-06", "W-VAL-07", "W-VAL-08", "W-VAL-09", "W-VAL-10",
-    "W-VAL-11", "W-VAL-12", "W-VAL-13", "W-VAL-14", "W-VAL-15", "W-VAL-16", "W-VAL-17", "W-VAL-18", "W-VAL-19", "W-VAL-20",
+    "W-VAL-01", "W-VAL-02", "W-VAL-03", "W-VAL-04", "W-VAL-05", "W-VAL-06", "W-VAL-07",
+    "W-VAL-08", "W-VAL-09", "W-VAL-10", "W-VAL-11", "W-VAL-12", "W-VAL-13", "W-VAL-14",
+    "W-VAL-15", "W-VAL-16", "W-VAL-17", "W-VAL-18", "W-VAL-19", "W-VAL-20",
 )  # fmt: skip
 @pytest.mark.parametrize("version", ["1.0", "1.1"])
 def test_a_whole_run_passes_the_validator(site_and_server: tuple[Site, Any], version: str) -> None:
