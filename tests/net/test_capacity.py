@@ -7,12 +7,12 @@ import textwrap
 import time
 
 import pytest
-
-from tests.wire.client import Client
 from trilithon.testing import serve
 
+from tests.wire.client import Client
+
 from .applications import Held
-from .pacing import stays_silent
+from .pacing import reset, stays_silent
 
 pytestmark = pytest.mark.real
 
@@ -89,20 +89,23 @@ def wait_until_read(client: Client) -> None:
 @INTERFACES
 def test_a_waiting_request_whose_client_left_gives_its_place_back(interface: str) -> None:
     held = Held(interface)
-    with serve(held.application, max_requests=1, max_queued_requests=1, threads=4) as site:
-        with Client(site.host, site.port) as running, Client(site.host, site.port) as last:
-            running.send(HELD % 1)
-            held.wait_started(1)
-            with Client(site.host, site.port) as leaving:
-                leaving.send(HELD % 2)
-                wait_until_read(leaving)
-                leaving.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-            wait_until_read(running)
-            last.send(HELD % 3)
-            wait_until_read(last)
-            held.release.set()
-            assert last.replies([], count=1)[0].body == b"done /held/3"
-            assert held.most == 1
+    with (
+        serve(held.application, max_requests=1, max_queued_requests=1, threads=4) as site,
+        Client(site.host, site.port) as running,
+        Client(site.host, site.port) as last,
+    ):
+        running.send(HELD % 1)
+        held.wait_started(1)
+        with Client(site.host, site.port) as leaving:
+            leaving.send(HELD % 2)
+            wait_until_read(leaving)
+            reset(leaving)
+        wait_until_read(running)
+        last.send(HELD % 3)
+        wait_until_read(last)
+        held.release.set()
+        assert last.replies([], count=1)[0].body == b"done /held/3"
+        assert held.most == 1
 
 
 @pytest.mark.spec("H1-CON-09")

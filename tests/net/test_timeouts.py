@@ -6,9 +6,9 @@ import time
 from typing import Any
 
 import pytest
+from trilithon.testing import serve
 
 from tests.wire.client import Client
-from trilithon.testing import serve
 
 from .applications import Held, Reader, Writer
 from .pacing import drip, seconds_to_end, stays_silent
@@ -42,7 +42,9 @@ def test_a_fresh_connection_that_sends_nothing_is_closed_in_silence(interface: s
 
 
 @pytest.mark.spec("H1-CON-06", "H-LIM-05")
-@pytest.mark.parametrize("part", [b"G", b"GET / HTTP/1.1\r\n", b"GET / HTTP/1.1\r\nHost: a\r\nX: y", b"GET / HTTP/1.1\r\nHost: a\r\n\r"])
+@pytest.mark.parametrize(
+    "part", [b"G", b"GET / HTTP/1.1\r\n", b"GET / HTTP/1.1\r\nHost: a\r\nX: y", b"GET / HTTP/1.1\r\nHost: a\r\n\r"]
+)
 @INTERFACES
 def test_a_partial_head_gets_408(interface: str, part: bytes) -> None:
     held = Held(interface)

@@ -105,9 +105,7 @@ def joined(parts: Any, item: str | None = None) -> str:
     """Return the text of `send` or of an item of `each`; `item` takes the place of `{}`."""
     if isinstance(parts, str):
         return parts if item is None else parts.replace("{}", item)
-    return "".join(
-        joined(part, item) if isinstance(part, str) else joined(part[0], item) * part[1] for part in parts
-    )
+    return "".join(joined(part, item) if isinstance(part, str) else joined(part[0], item) * part[1] for part in parts)
 
 
 def filled(value: Any, item: str) -> Any:

@@ -136,4 +136,3 @@ def drive(pieces: list[bytes], *, eof: bool = False, limits: MessageLimits | Non
     if eof:
         connection.end()
     return connection.outcome()
-

@@ -7,10 +7,13 @@ from .corpus import read_groups
 
 # What parsers have stumbled over: line ends, blanks of every kind, signs, digits of other scripts, names that frame.
 INSERTS = [
-    b"\r", b"\n", b"\r\n", b"\r\n\r\n", b"\n\n", b"\0", b" ", b"\t", b"\x0b", b"\x0c", b"\x1c", b"\x7f", b"\x80", b"\x85", b"\xa0", b"\xff", b":", b";", b",",
-    b"=", b'"', b"\\", b"#", b"?", b"/", b"*", b"%", b"%00", b"@", b"[", b"]", b"+", b"-", b"_", b"0", b"1", b"9", b"f", b"0x", b"K", b"\xe2\x84\xaa", b"HTTP/1.1",
-    b"HTTP/1.0", b"Host: a\r\n", b"Content-Length: 5\r\n", b"Transfer-Encoding: chunked\r\n", b"Connection: close\r\n", b"Expect: 100-continue\r\n", b"chunked", b"GET / HTTP/1.1\r\n",
-    b"0\r\n\r\n", b"5\r\nhello\r\n", b"http://", b"CONNECT ", b"HEAD ", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"\x16\x03\x01",
+    b"\r", b"\n", b"\r\n", b"\r\n\r\n", b"\n\n", b"\0", b" ", b"\t", b"\x0b", b"\x0c", b"\x1c", b"\x7f",
+    b"\x80", b"\x85", b"\xa0", b"\xff", b":", b";", b",", b"=", b'"', b"\\", b"#", b"?", b"/", b"*", b"%",
+    b"%00", b"@", b"[", b"]", b"+", b"-", b"_", b"0", b"1", b"9", b"f", b"0x", b"K", b"\xe2\x84\xaa",
+    b"HTTP/1.1", b"HTTP/1.0", b"Host: a\r\n", b"Content-Length: 5\r\n", b"Transfer-Encoding: chunked\r\n",
+    b"Connection: close\r\n", b"Expect: 100-continue\r\n", b"chunked", b"GET / HTTP/1.1\r\n", b"0\r\n\r\n",
+    b"5\r\nhello\r\n", b"http://", b"CONNECT ", b"HEAD ", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    b"\x16\x03\x01",
 ]  # fmt: skip
 MOST_BYTES = 1500
 

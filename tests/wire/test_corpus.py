@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-
 from trilithon.testing import serve
 
 from .client import Client

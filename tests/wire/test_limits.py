@@ -22,6 +22,8 @@ LIMITS = MessageLimits(
     max_chunk_extensions_bytes=30,
     max_body_bytes=100,
 )
+GET = b"GET / HTTP/1.1\r\nHost: a\r\n"
+POST = b"POST / HTTP/1.1\r\nHost: a\r\n"
 CHUNKED = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
@@ -59,23 +61,28 @@ def extensions(n: int) -> bytes:
 
 
 def chunks(n: int) -> bytes:
-    return CHUNKED + b"5\r\nhello\r\n" * (n // 5) + (b"%x\r\n%b\r\n" % (n % 5, b"y" * (n % 5)) if n % 5 else b"") + b"0\r\n\r\n"
+    return (
+        CHUNKED
+        + b"5\r\nhello\r\n" * (n // 5)
+        + (b"%x\r\n%b\r\n" % (n % 5, b"y" * (n % 5)) if n % 5 else b"")
+        + b"0\r\n\r\n"
+    )
 
 
 CASES = [
     Limit("method", lambda n: b"%b / HTTP/1.1\r\nHost: a\r\n\r\n" % (b"M" * n), 8, (501,)),
     Limit("request line", request_line, 60, (414,)),
-    Limit("field", lambda n: b"GET / HTTP/1.1\r\nHost: a\r\nX: %b\r\n\r\n" % (b"y" * (n - 3)), 50, (431,)),
+    Limit("field", lambda n: GET + b"X: %b\r\n\r\n" % (b"y" * (n - 3)), 50, (431,)),
     Limit("first field", lambda n: b"GET / HTTP/1.1\r\nHost: %b\r\n\r\n" % (b"a" * (n - 6)), 50, (431,)),
-    Limit("last line of a field without value", lambda n: b"GET / HTTP/1.1\r\nHost: a\r\n%b:\r\n\r\n" % (b"y" * (n - 1)), 50, (431,)),
+    Limit("field without value", lambda n: GET + b"%b:\r\n\r\n" % (b"y" * (n - 1)), 50, (431,)),
     Limit("section", section, 200, (431,)),
-    Limit("fields", lambda n: b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X:\r\n" * (n - 1) + b"\r\n", 6, (431,)),
+    Limit("fields", lambda n: GET + b"X:\r\n" * (n - 1) + b"\r\n", 6, (431,)),
     Limit("trailer section", trailers, 60, (431, 413, 400)),
     Limit("trailers", lambda n: CHUNKED + b"0\r\n" + b"X:\r\n" * n + b"\r\n", 3, (431, 413, 400)),
     Limit("extension", lambda n: CHUNKED + b"1;%b\r\nx\r\n0\r\n\r\n" % (b"a" * (n - 1)), 12, (400, 413)),
     Limit("extension of the last chunk", lambda n: CHUNKED + b"0;%b\r\n\r\n" % (b"a" * (n - 1)), 12, (400, 413)),
     Limit("extensions", extensions, 30, (400, 413)),
-    Limit("length", lambda n: b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%b" % (n, b"x" * n), 100, (413,)),
+    Limit("length", lambda n: POST + b"Content-Length: %d\r\n\r\n%b" % (n, b"x" * n), 100, (413,)),
     Limit("chunked body", chunks, 100, (413,)),
     Limit("one chunk", lambda n: CHUNKED + b"%x\r\n%b\r\n0\r\n\r\n" % (n, b"x" * n), 100, (413,)),
 ]  # fmt: skip

@@ -1,0 +1,107 @@
+"""What requests leave in the access log: nothing of theirs can end a line or steer a terminal (http.md 2, 10)."""
+
+import json
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from trilithon.testing import serve
+
+from tests.wire.client import Client
+
+from .applications import Held
+
+pytestmark = pytest.mark.real
+
+INTERFACES = pytest.mark.parametrize("interface", ["asgi", "wsgi"])
+
+
+class Kept(logging.Handler):
+    """A handler that keeps the messages."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(record.getMessage())
+
+
+@pytest.fixture
+def access() -> Iterator[Kept]:
+    """Handlers on the access logger for one test."""
+    logger = logging.getLogger("trilithon.access")
+    kept = Kept()
+    level = logger.level
+    logger.addHandler(kept)
+    logger.setLevel(logging.INFO)
+    yield kept
+    logger.removeHandler(kept)
+    logger.setLevel(level)
+
+
+def logged(interface: str, kept: Kept, request: bytes, **options: Any) -> list[str]:
+    """Serve, send `request`, and return the lines once the server has ended."""
+    with serve(Held(interface).application, **options) as site, Client(site.host, site.port) as client:
+        client.send(request)
+        client.replies([])
+    return kept.lines
+
+
+@pytest.mark.spec("H1-TGT-11", "H-SEM-10")
+@INTERFACES
+@pytest.mark.parametrize(
+    "target", [b"/a%0d%0aX", b'/a"b', b"/%00", b"/a%1b[31m", b"/\\", b"/a%22 200 5"[:8], b"/%e2%80%a8"]
+)
+def test_a_target_cannot_end_the_line_or_its_quotes(interface: str, access: Kept, target: bytes) -> None:
+    request = b"GET %b HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n" % target
+    (line,) = logged(interface, access, request, access_log="common")
+    assert line.isprintable()
+    assert line.isascii()
+    text = line.partition('"')[2]
+    closing = next(place for place, sign in enumerate(text) if sign == '"' and text[:place].count("\\") % 2 == 0)
+    assert text[closing + 1 :].split()[0] in ("200", "400")
+
+
+@pytest.mark.spec("H-SEM-10")
+@INTERFACES
+def test_a_json_line_is_one_object(interface: str, access: Kept) -> None:
+    request = b'GET /a"\\%0ab HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n'
+    (line,) = logged(interface, access, request, access_log="json")
+    assert line.isprintable()
+    entry = json.loads(line)
+    assert 'GET /a"\\%0ab HTTP/1.1' in entry.values() or entry["status"] == 400
+
+
+@pytest.mark.spec("H-SEM-10")
+@INTERFACES
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        b"GET /\x1b[31m\x07 HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"G\x00T / HTTP/1.1\r\n\r\n",
+        b"GET /\xe2\x80\xa8 HTTP/1.1\r\n\r\n",
+        b"\x16\x03\x01\x02\n\x1b[2J\r\n\r\n",
+    ],
+)
+def test_a_refused_request_leaves_no_control_characters(
+    interface: str, access: Kept, request_bytes: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    lines = logged(interface, access, request_bytes, access_log="common")
+    for line in [*lines, *caplog.messages]:
+        assert line.isprintable(), line
+
+
+@pytest.mark.spec("H-SEM-10")
+@INTERFACES
+def test_a_line_tells_what_was_answered(interface: str, access: Kept) -> None:
+    request = b"GET /x?y=z HTTP/1.1\r\nHost: a\r\n\r\nHEAD /x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+    with serve(Held(interface).application, access_log="common") as site, Client(site.host, site.port) as client:
+        client.send(request)
+        client.replies(["GET", "HEAD"])
+    first, second = access.lines
+    assert '"GET /x?y=z HTTP/1.1" 200 7' in first
+    assert '"HEAD /x HTTP/1.1" 200 0' in second
+    assert first.startswith("127.0.0.1 ")
