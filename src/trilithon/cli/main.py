@@ -84,6 +84,7 @@ group = MainGroup(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code; `arguments` are those of the process when left out."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    _fill_standard_descriptors()
     try:
         result = group.main(_routed(arguments), prog_name="trilithon", standalone_mode=False)
         sys.stdout.flush()
@@ -103,6 +104,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader of our output is gone, as in `trilithon --help | head`; closing must not fail once more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.UNEXPECTED
+
+
+def _fill_standard_descriptors() -> None:
+    """Open the null device where descriptors 0 to 2 are closed: no socket may get what is meant for standard error."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
 
 
 def _routed(arguments: list[str]) -> list[str]:
