@@ -1,0 +1,1 @@
+"""Measure what a request costs trilithon and its peers, side by side in one run."""

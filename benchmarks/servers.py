@@ -1,0 +1,158 @@
+"""The servers: how each is started for a case, as close to its own defaults as a fair comparison lets it be."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+KEEP_ALIVE_S = 75
+BACKLOG = 2048
+MANY_CONNECTIONS = 4096
+
+MOUNTED_AT = "/mounted"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a server is to do: serve `app` on `port` with `threads`, from the programs in `bin` (of its environment)."""
+
+    app: str
+    port: int
+    threads: int
+    bin: Path
+    floor: Path
+    is_logging: bool = False
+    is_mounted: bool = False
+    is_idle: bool = False
+
+    @property
+    def address(self) -> str:
+        """The address to listen on, as most servers take it."""
+        return f"127.0.0.1:{self.port}"
+
+    def python(self, *words: str) -> list[str]:
+        """Return a command run by the environment's interpreter."""
+        return [str(self.bin / "python"), *words]
+
+
+@dataclass(frozen=True)
+class Server:
+    """One row of the tables. `package` is what it is installed from; an empty `interface` is neither WSGI nor ASGI."""
+
+    name: str
+    title: str
+    interface: str
+    package: str
+    command: Callable[[Plan], list[str]]
+    is_peer: bool = True
+    is_quick: bool = False
+
+
+def trilithon(loop: str, threads: int | None) -> Callable[[Plan], list[str]]:
+    """Return the way to start trilithon on `loop`, with `threads` or as many as the case asks for."""
+
+    def command(plan: Plan) -> list[str]:
+        target = ["--mount", f"{MOUNTED_AT}={plan.app}", "--mount", "/=plain_asgi:constant"]
+        words = target if plan.is_mounted else [plan.app]
+        words += ["--bind", plan.address, "--threads", str(threads or plan.threads), "--loop", loop]
+        return plan.python("-m", "trilithon", *words, "--access-log", "common" if plan.is_logging else "off")
+
+    return command
+
+
+def uvicorn(parser: str) -> Callable[[Plan], list[str]]:
+    """Return the way to start uvicorn with one of its HTTP parsers, without the middleware trilithon has no twin of."""
+
+    def command(plan: Plan) -> list[str]:
+        words = ["-m", "uvicorn", plan.app, "--host", "127.0.0.1", "--port", str(plan.port), "--loop", "uvloop"]
+        words += ["--http", parser, "--no-proxy-headers", "--timeout-keep-alive", str(KEEP_ALIVE_S)]
+        words += ["--backlog", str(BACKLOG)]
+        return plan.python(*words, *([] if plan.is_logging else ["--no-access-log"]))
+
+    return command
+
+
+def granian(interface: str) -> Callable[[Plan], list[str]]:
+    """Return the way to start granian; its threads are its default ones unless the application blocks."""
+
+    def command(plan: Plan) -> list[str]:
+        words = ["--interface", interface, "--host", "127.0.0.1", "--port", str(plan.port), "--workers", "1"]
+        words += ["--loop", "uvloop", "--access-log" if plan.is_logging else "--no-access-log"]
+        if plan.threads > 8:
+            words += ["--blocking-threads", str(plan.threads)]
+        if plan.is_idle:
+            # Its back-pressure counts connections, idle ones too: without room for them it stops accepting.
+            words += ["--backlog", str(MANY_CONNECTIONS), "--backpressure", str(MANY_CONNECTIONS)]
+        return [str(plan.bin / "granian"), *words, plan.app]
+
+    return command
+
+
+def gunicorn(worker: str) -> Callable[[Plan], list[str]]:
+    """Return the way to start gunicorn with one worker of a class."""
+
+    def command(plan: Plan) -> list[str]:
+        words = ["-k", worker, "-w", "1", "-b", plan.address, "--keep-alive", str(KEEP_ALIVE_S), "--no-control-socket"]
+        words += ["--worker-connections", str(MANY_CONNECTIONS), "--log-level", "warning"]
+        words += ["--threads", str(plan.threads)] if worker == "gthread" else ["--asgi-loop", "uvloop"]
+        words += ["--access-logfile", "-"] if plan.is_logging else []
+        return plan.python("-m", "gunicorn", *words, plan.app)
+
+    return command
+
+
+def hypercorn(plan: Plan) -> list[str]:
+    """Start hypercorn on uvloop."""
+    words = ["-k", "uvloop", "-b", plan.address, "--keep-alive", str(KEEP_ALIVE_S), "--backlog", str(BACKLOG)]
+    words += ["--access-logfile", "-"] if plan.is_logging else []
+    return plan.python("-m", "hypercorn", *words, plan.app)
+
+
+def daphne(plan: Plan) -> list[str]:
+    """Start daphne, silent."""
+    return plan.python("-m", "daphne", "-b", "127.0.0.1", "-p", str(plan.port), "-v", "0", plan.app)
+
+
+def waitress(plan: Plan) -> list[str]:
+    """Start waitress."""
+    words = [f"--listen={plan.address}", f"--threads={plan.threads}", f"--backlog={BACKLOG}"]
+    words += [f"--connection-limit={MANY_CONNECTIONS}", "--asyncore-use-poll"]
+    return plan.python("-m", "waitress", *words, plan.app)
+
+
+def uwsgi(plan: Plan) -> list[str]:
+    """Start uwsgi behind its own HTTP router, the only way it keeps many connections alive."""
+    words = ["--http", plan.address, f"--http-keepalive={KEEP_ALIVE_S}", "--http-auto-chunked", "--master"]
+    words += ["--die-on-term", "--need-app", "--disable-logging", "--threads", str(plan.threads)]
+    words += ["--listen", "1024", "--home", str(plan.bin.parent), "--module", plan.app]
+    return [str(plan.bin / "uwsgi"), *words]
+
+
+def launched(server: str) -> Callable[[Plan], list[str]]:
+    """Return the way to start a server that is called from Python only."""
+    return lambda plan: plan.python("launch.py", server, plan.app, str(plan.port))
+
+
+def floor(plan: Plan) -> list[str]:
+    """Start the bare epoll loop."""
+    return [str(plan.floor), str(plan.port)]
+
+
+SERVERS: tuple[Server, ...] = (
+    Server("floor", "raw C epoll (floor)", "", "", floor, is_quick=True),
+    Server("trilithon", "trilithon", "both", "trilithon", trilithon("uvloop", None), is_peer=False, is_quick=True),
+    Server("trilithon-asyncio", "trilithon, stdlib loop", "", "trilithon", trilithon("asyncio", None), is_peer=False),
+    Server("trilithon-1", "trilithon, 1 thread", "", "trilithon", trilithon("uvloop", 1), is_peer=False, is_quick=True),
+    Server("uvicorn", "uvicorn, httptools", "asgi", "uvicorn", uvicorn("httptools"), is_quick=True),
+    Server("uvicorn-zttp", "uvicorn, zttp", "asgi", "uvicorn", uvicorn("zttp")),
+    Server("granian-asgi", "granian, asgi", "asgi", "granian", granian("asgi"), is_quick=True),
+    Server("gunicorn-asgi", "gunicorn, asgi", "asgi", "gunicorn", gunicorn("asgi")),
+    Server("hypercorn", "hypercorn", "asgi", "hypercorn", hypercorn),
+    Server("daphne", "daphne", "asgi", "daphne", daphne),
+    Server("fastpysgi-asgi", "fastpysgi, asgi", "asgi", "fastpysgi", launched("fastpysgi")),
+    Server("bjoern", "bjoern, 1 thread", "wsgi", "bjoern", launched("bjoern"), is_quick=True),
+    Server("fastpysgi-wsgi", "fastpysgi, wsgi, 1 thread", "wsgi", "fastpysgi", launched("fastpysgi")),
+    Server("granian-wsgi", "granian, wsgi", "wsgi", "granian", granian("wsgi"), is_quick=True),
+    Server("gunicorn-gthread", "gunicorn, gthread", "wsgi", "gunicorn", gunicorn("gthread"), is_quick=True),
+    Server("waitress", "waitress", "wsgi", "waitress", waitress),
+    Server("uwsgi", "uwsgi, http router", "wsgi", "uwsgi", uwsgi),
+)
