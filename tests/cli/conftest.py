@@ -1,25 +1,11 @@
 """Run the command as a person would: a process of its own in a directory of its own."""
 
-import os
 import subprocess
 import sys
 import textwrap
-from pathlib import Path
 
 import pytest
-
-from trilithon.foundation import errors
-
-SOURCE = Path(errors.__file__).resolve().parents[2]
-
-
-def environment(**variables):
-    """Return the process's environment without options of ours, so that only the test's own count."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("TRILITHON_")}
-    inherited.pop("DJANGO_SETTINGS_MODULE", None)
-    # The build under test, wherever the command is started.
-    inherited["PYTHONPATH"] = str(SOURCE)
-    return {**inherited, "COLUMNS": "100", "PYTHONDONTWRITEBYTECODE": "1", **variables}
+from invocation import Running, environment
 
 
 @pytest.fixture
@@ -50,3 +36,29 @@ def write(tmp_path):
             file.write_text(textwrap.dedent(text))
 
     return write_files
+
+
+@pytest.fixture
+def serving(tmp_path):
+    """Return a function that starts `trilithon` and gives it as `Running`; whatever still runs is killed at the end."""
+    started = []
+
+    def start(*arguments, pass_fds=(), **variables):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "trilithon", *arguments],
+            cwd=tmp_path,
+            env=environment(**variables),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            pass_fds=pass_fds,
+        )
+        started.append(process)
+        return Running(process)
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+        process.stderr.close()

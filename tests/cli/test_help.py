@@ -1,9 +1,12 @@
 """Help, version and the documentation page: derived from the table, complete, and fit for a terminal."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from invocation import environment
 
 from trilithon.cli.reference import markdown
 from trilithon.foundation.exit_codes import ExitCode
@@ -102,11 +105,6 @@ def test_the_example_in_the_documentation_is_valid(command, tmp_path):
 
 
 def test_output_that_nobody_reads_is_no_traceback(command, tmp_path):
-    import subprocess
-    import sys
-
-    from conftest import environment
-
     done = subprocess.run(
         ["sh", "-c", '"$0" -m trilithon serve --help | true', sys.executable],
         cwd=tmp_path,
