@@ -187,7 +187,7 @@ def test_what_cannot_be_found_says_what_is_there_and_what_to_type(project, tmp_p
 
     assert message in str(caught.value)
     assert caught.value.__cause__ is None
-    assert explain(caught.value) == str(caught.value)
+    assert explain(caught.value) == f"trilithon: {caught.value}"
 
 
 def test_an_application_directory_that_is_none(tmp_path):
@@ -220,7 +220,7 @@ def test_an_error_inside_shows_the_applications_own_frames_and_no_other(project,
     assert f'File "{tmp_path}/broken_one.py", line 1' in written
     frames = [each for each in written.splitlines() if each.startswith("  File ")]
     assert not [each for each in frames if "importlib" in each or "trilithon/" in each]
-    assert written.splitlines()[-1].startswith(f"application = {target!r}: importing it ")
+    assert written.splitlines()[-1].startswith(f"trilithon: application = {target!r}: importing it ")
 
 
 def test_a_broken_file_may_be_mended_and_loaded(project, tmp_path):

@@ -93,10 +93,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         fault.show()
         return ExitCode.USAGE
     except LoadError as fault:
-        _say(explain(fault))
+        click.echo(explain(fault), err=True)
         return ExitCode.LOAD
     except ConfigError as fault:
-        _say(str(fault))
+        click.echo(f"trilithon: {fault}", err=True)
         return ExitCode.USAGE
     except (click.Abort, KeyboardInterrupt):
         return 128 + 2  # SIGINT before the server took its signals over
@@ -127,8 +127,3 @@ def _routed(arguments: list[str]) -> list[str]:
     if plain and near:
         raise click.UsageError(f"No such command '{first}'. Did you mean '{near[0]}'?")
     return ["serve", *arguments]
-
-
-def _say(message: str) -> None:
-    body, _, last = message.rpartition("\n")
-    click.echo(f"{body}\ntrilithon: {last}" if body else f"trilithon: {last}", err=True)

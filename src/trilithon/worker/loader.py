@@ -46,13 +46,14 @@ def load(target: str | object, *, interface: str = "auto", factory: bool = False
 
 
 def explain(fault: LoadError) -> str:
-    """Write `fault` for a person: the application's own traceback, without frames of this package, then the message."""
+    """Write `fault` for a terminal: the application's own traceback, without frames of ours, then the message."""
+    message = f"trilithon: {fault}"
     cause = fault.__cause__
     if cause is None:
-        return str(fault)
+        return message
     written = traceback.TracebackException.from_exception(cause)
     _keep_own_frames(written)
-    return "".join(written.format()) + "\n" + str(fault)
+    return "".join(written.format()) + "\n" + message
 
 
 def _keep_own_frames(written: traceback.TracebackException) -> None:
