@@ -159,7 +159,7 @@ CASES: tuple[Case, ...] = (
         "Latency at the same offered rate, constant answer",
         "constant",
         kind=Kind.LATENCY,
-        servers=("trilithon", "uvicorn", "granian-asgi", "granian-wsgi", "bjoern", "fastpysgi-wsgi", "gunicorn-asgi"),
+        servers=("trilithon", "uvicorn", "granian-asgi", "granian-wsgi", "bjoern", "fastpysgi-wsgi"),
     ),
     Case(
         name="latency-fastapi",

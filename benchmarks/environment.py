@@ -197,5 +197,8 @@ def prepare(place: Path, built: Path | None, say: Say) -> Environment:
     environment = Environment(peers_bin, own_bin, built, floor, pace, wrk, installed_versions(peers_bin), missing)
     code, output = call([str(own_bin / "python"), "-m", "trilithon", "--version"], path=built)
     lines = output.strip().splitlines()
-    environment.versions["trilithon"] = lines[-1].removeprefix("trilithon ") if code == 0 and lines else "unknown"
+    version = lines[-1].removeprefix("trilithon ") if code == 0 and lines else "unknown"
+    if "compiled" not in version:
+        say(f"this trilithon is not compiled: {version}")
+    environment.versions["trilithon"] = version
     return environment

@@ -67,7 +67,7 @@ class Driver:
         return json.loads(self.run(command, case.request(f"{HOST}:{port}"), seconds))
 
 
-def ask_once(case: Case, port: int, timeout_s: float = 5.0) -> None:
+def ask_once(case: Case, port: int, timeout_s: float) -> None:
     """Ask once and hold the answer to what the case says is right."""
     connection = http.client.HTTPConnection(HOST, port, timeout=timeout_s)
     try:

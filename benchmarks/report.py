@@ -16,8 +16,9 @@ divided by the requests answered, the figure to compare: it does not depend on h
 **Ratio** is that cost over trilithon's in the same case (above 1: dearer than trilithon). Memory is the
 proportional set size (PSS) of all processes after the load. p50 and p99 in the throughput tables are those of a
 closed loop at full load; the latency tables offer every server the same rate, a share of what trilithon and the
-best peer can both bear, and count from the moment a request was due. Figures are medians over the rounds; absolute
-ones change from machine to machine, ratios much less.
+best peer can both bear, and count from the moment a request was due. Figures are medians over the rounds (memory of
+idle connections, and peers that no target names, are measured once); absolute ones change from machine to machine,
+ratios much less.
 """
 
 LATENCY_COLUMNS = ("p50_ms", "p99_ms", "p999_ms", "max_ms", "cpu_us")

@@ -74,7 +74,7 @@ def field_of(case: Case, chosen: argparse.Namespace) -> list[Server]:
     if case.servers:
         able = [server for server in able if server.name in case.servers]
     if chosen.quick and chosen.servers is None:
-        able = [server for server in able if server.is_quick]
+        able = [server for server in able if server.is_key]
     return [server for server in able if is_chosen(server.name, chosen.servers)]
 
 
@@ -93,12 +93,19 @@ def offered_rate(results: Results, case: Case, setting: str) -> float:
     return share * min(bounds) if bounds else 0.0
 
 
-def plan_round(chosen: argparse.Namespace, cases: list[Case], is_reversed: bool) -> Iterator[tuple[Case, Server, str]]:
-    """Yield the measurements of one round; every second round meets the servers from the other end."""
+def is_repeated(case: Case, server: Server, chosen: argparse.Namespace) -> bool:
+    """Tell whether more rounds than the first are worth their time: not for memory, nor for peers no target names."""
+    if case.kind is Kind.IDLE:
+        return False
+    return case.kind is not Kind.LOAD or server.is_key or chosen.servers is not None
+
+
+def plan_round(chosen: argparse.Namespace, cases: list[Case], number: int) -> Iterator[tuple[Case, Server, str]]:
+    """Yield the measurements of one round, counted from 0; every second round meets the servers from the other end."""
     for case in cases:
-        servers = field_of(case, chosen)
+        servers = [server for server in field_of(case, chosen) if number == 0 or is_repeated(case, server, chosen)]
         for setting in SETTINGS[case.kind]:
-            for server in reversed(servers) if is_reversed else servers:
+            for server in reversed(servers) if number % 2 else servers:
                 yield case, server, setting
 
 
@@ -134,7 +141,7 @@ def run_rounds(bench: Bench, chosen: argparse.Namespace, results: Results) -> No
     deadline_s = time.monotonic() + chosen.minutes * 60
     for number in range(chosen.rounds):
         say(f"round {number + 1} of {chosen.rounds}")
-        for case, server, setting in plan_round(chosen, cases, number % 2 == 1):
+        for case, server, setting in plan_round(chosen, cases, number):
             if time.monotonic() > deadline_s:
                 say(f"out of time after {chosen.minutes:g} minutes: the rest is left out")
                 results.machine["cut short"] = f"in round {number + 1} of {chosen.rounds}"

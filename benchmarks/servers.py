@@ -36,7 +36,11 @@ class Plan:
 
 @dataclass(frozen=True)
 class Server:
-    """One row of the tables. `package` is what it is installed from; an empty `interface` is neither WSGI nor ASGI."""
+    """One row of the tables.
+
+    `package` is what it is installed from. An empty `interface` keeps it to the cases that ask for it by name.
+    `is_key` marks those a target names: a quick run meets only them, a full one meets them in every round.
+    """
 
     name: str
     title: str
@@ -44,7 +48,7 @@ class Server:
     package: str
     command: Callable[[Plan], list[str]]
     is_peer: bool = True
-    is_quick: bool = False
+    is_key: bool = False
 
 
 def trilithon(loop: str, threads: int | None) -> Callable[[Plan], list[str]]:
@@ -138,21 +142,21 @@ def floor(plan: Plan) -> list[str]:
 
 
 SERVERS: tuple[Server, ...] = (
-    Server("floor", "raw C epoll (floor)", "", "", floor, is_quick=True),
-    Server("trilithon", "trilithon", "both", "trilithon", trilithon("uvloop", None), is_peer=False, is_quick=True),
+    Server("floor", "raw C epoll (floor)", "", "", floor, is_key=True),
+    Server("trilithon", "trilithon", "both", "trilithon", trilithon("uvloop", None), is_peer=False, is_key=True),
     Server("trilithon-asyncio", "trilithon, stdlib loop", "", "trilithon", trilithon("asyncio", None), is_peer=False),
-    Server("trilithon-1", "trilithon, 1 thread", "", "trilithon", trilithon("uvloop", 1), is_peer=False, is_quick=True),
-    Server("uvicorn", "uvicorn, httptools", "asgi", "uvicorn", uvicorn("httptools"), is_quick=True),
+    Server("trilithon-1", "trilithon, 1 thread", "", "trilithon", trilithon("uvloop", 1), is_peer=False, is_key=True),
+    Server("uvicorn", "uvicorn, httptools", "asgi", "uvicorn", uvicorn("httptools"), is_key=True),
     Server("uvicorn-zttp", "uvicorn, zttp", "asgi", "uvicorn", uvicorn("zttp")),
-    Server("granian-asgi", "granian, asgi", "asgi", "granian", granian("asgi"), is_quick=True),
+    Server("granian-asgi", "granian, asgi", "asgi", "granian", granian("asgi"), is_key=True),
     Server("gunicorn-asgi", "gunicorn, asgi", "asgi", "gunicorn", gunicorn("asgi")),
     Server("hypercorn", "hypercorn", "asgi", "hypercorn", hypercorn),
     Server("daphne", "daphne", "asgi", "daphne", daphne),
     Server("fastpysgi-asgi", "fastpysgi, asgi", "asgi", "fastpysgi", launched("fastpysgi")),
-    Server("bjoern", "bjoern, 1 thread", "wsgi", "bjoern", launched("bjoern"), is_quick=True),
+    Server("bjoern", "bjoern, 1 thread", "wsgi", "bjoern", launched("bjoern"), is_key=True),
     Server("fastpysgi-wsgi", "fastpysgi, wsgi, 1 thread", "wsgi", "fastpysgi", launched("fastpysgi")),
-    Server("granian-wsgi", "granian, wsgi", "wsgi", "granian", granian("wsgi"), is_quick=True),
-    Server("gunicorn-gthread", "gunicorn, gthread", "wsgi", "gunicorn", gunicorn("gthread"), is_quick=True),
+    Server("granian-wsgi", "granian, wsgi", "wsgi", "granian", granian("wsgi"), is_key=True),
+    Server("gunicorn-gthread", "gunicorn, gthread", "wsgi", "gunicorn", gunicorn("gthread"), is_key=True),
     Server("waitress", "waitress", "wsgi", "waitress", waitress),
     Server("uwsgi", "uwsgi, http router", "wsgi", "uwsgi", uwsgi),
 )

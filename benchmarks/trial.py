@@ -17,6 +17,7 @@ from benchmarks.process import running
 from benchmarks.servers import MOUNTED_AT, Plan, Server
 
 START_TIMEOUT_S = 20.0
+ANSWER_TIMEOUT_S = 8.0
 WARM_S = 0.4
 IDLE_WATCH_S = 1.0
 APPS = ROOT / "benchmarks" / "apps"
@@ -61,9 +62,11 @@ def wait_until_right(process: subprocess.Popen[bytes], case: Case, port: int, ou
     deadline_s = time.monotonic() + START_TIMEOUT_S
     while True:
         try:
-            return ask_once(case, port)
+            return ask_once(case, port, ANSWER_TIMEOUT_S)
         except LoadError as fault:
             raise StartFault(str(fault)) from None
+        except TimeoutError:
+            raise StartFault(f"no whole answer in {ANSWER_TIMEOUT_S:.0f} s") from None
         except (OSError, http.client.HTTPException) as fault:
             reason = f"no answer in {START_TIMEOUT_S:.0f} s ({type(fault).__name__})"
         if process.poll() is not None:
@@ -121,7 +124,7 @@ def load(bench: Bench, trial: Trial, root: int, port: int) -> Figures:
         spent_s = figures["seconds"]
         faults = figures["failed"]
     else:
-        figures = bench.driver.throughput(trial.case, port, bench.seconds)
+        figures = bench.driver.throughput(trial.case, port, 1 if trial.setting == "capacity" else bench.seconds)
         spent_s = figures["duration_us"] / 1e6
         faults = figures["refused"] + figures["broken"] + figures["timed_out"]
     wall_s = time.monotonic() - begun_s
