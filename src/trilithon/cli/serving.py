@@ -26,7 +26,7 @@ def _serve(app: str | None, **parameters: Any) -> int:
     settings = _settings(parameters)
     _need_application(app, settings)
     # Imported here because checking and help need no engine.
-    from trilithon.worker.server import run_server
+    from trilithon.worker.running import run_server
 
     return int(run_server(app, settings.options))
 

@@ -37,6 +37,14 @@ class LoadError(ConfigError):
     """The application cannot be loaded; `found` lists what was there instead, `remedy` what to type."""
 
 
+class BindError(ConfigError):
+    """An address cannot be listened on."""
+
+
+class StartupError(TrilithonError):
+    """The application's lifespan start-up failed; the message is the application's."""
+
+
 class InternalError(TrilithonError):
     """A rule of this package was broken by this package."""
 

@@ -24,6 +24,8 @@ cdef class Transport:
     cpdef pause(self)
     cpdef resume(self)
     cpdef ended(self, Exchange exchange)
+    cpdef rejected(self, int status)
+    cpdef bint gone(self) except -1
     cpdef pull(self)
     cpdef push(self, bint wait)
     cpdef bint congested(self) except -1
@@ -46,6 +48,7 @@ cdef class Exchange:
     cdef readonly RequestHead head
     cdef readonly Peer peer
     cdef public Receiver receiver
+    cdef public object gateway
     cdef public str root_path
     cdef readonly list body
     cdef readonly Py_ssize_t body_bytes
@@ -54,6 +57,7 @@ cdef class Exchange:
     cdef readonly ResponseHead response
     cdef readonly bint bodiless
     cdef public object sent_bytes
+    cdef public int status
     cdef public bint must_close
     cdef public bint half_closed
     cdef public double opened_at

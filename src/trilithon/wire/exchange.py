@@ -90,6 +90,13 @@ class Transport:
     def ended(self, exchange: "Exchange") -> None:
         """A response is complete or broken off: the accounts of the exchange can be closed."""
 
+    def rejected(self, status: int) -> None:
+        """What came in was no request; it was answered with `status`."""
+
+    def gone(self) -> bool:
+        """Tell whether the connection is closed."""
+        return False
+
     def pull(self) -> None:
         """Wait on this thread until input came and was fed, or the connection is lost."""
 
@@ -147,6 +154,8 @@ class Carrier:
 class Exchange:
     """One request and its response.
 
+    `gateway` and `root_path` are set by whoever routed it.
+    `status` is the one that went out, 499 when the client left before any, 0 while there is none.
     The gateway reads `head`, `peer` and the body, then calls `respond` once, `write` any number of times and `end`
     once. `respond` puts nothing on the wire, the first `write` or `end` does. All calls belong to the one thread that
     owns the connection at the time. After the client is gone they raise ClientDisconnected.
@@ -157,6 +166,7 @@ class Exchange:
         self.head = head
         self.peer = peer
         self.receiver: Receiver | None = None
+        self.gateway: object = None
         self.root_path = ""
         self.body: list[bytes] = []
         self.body_bytes = 0
@@ -164,7 +174,8 @@ class Exchange:
         self.outbound = FRESH
         self.response: ResponseHead | None = None
         self.bodiless = False
-        self.sent_bytes = 0
+        self.sent_bytes: int = 0
+        self.status = 0
         self.must_close = False
         self.half_closed = False
         self.opened_at = 0.0
@@ -182,6 +193,7 @@ class Exchange:
             self.inbound = BROKEN
         if self.outbound is not ENDED:
             self.outbound = LOST
+            self.status = self.status or 499
         if self.receiver is not None:
             self.receiver.lost()
 
@@ -204,7 +216,7 @@ class Exchange:
     def respond(self, response: ResponseHead) -> None:
         """Hold a response head ready; raises AppStateError when there is one already."""
         if self.outbound is not FRESH:
-            if self.outbound is LOST:
+            if self.outbound is LOST or self.carrier.transport.gone():
                 raise ClientDisconnected("the client is gone")
             raise AppStateError("the response was started before")
         self.response = response
@@ -269,7 +281,7 @@ class Exchange:
         """Raise unless body bytes may be sent now."""
         outbound = self.outbound
         if outbound is not HELD and outbound is not FLOWING:
-            if outbound is LOST:
+            if outbound is LOST or self.carrier.transport.gone():
                 raise ClientDisconnected("the client is gone")
             raise AppStateError("no response was started" if outbound is FRESH else "the response is complete")
 

@@ -76,6 +76,7 @@ def learn(name: bytes) -> FieldName:
     field.name = intern_name(field.name)
     if len(KNOWN) < MAX_KNOWN_NAMES and len(name) <= 64:
         KNOWN[name] = field
+        KNOWN.setdefault(field.name, field)
     return field
 
 

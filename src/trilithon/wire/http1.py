@@ -112,10 +112,10 @@ class Http1(Carrier):
 
     def next(self) -> Exchange | None:
         """Go on with what was read ahead of the response that is now complete."""
-        data = self.ahead
-        self.ahead = b""
         if self.phase is not IDLE:
             return None
+        data = self.ahead
+        self.ahead = b""
         exchange = self.receive(data) if data else None
         if self.end_seen and exchange is None:
             self.receive_end()
@@ -286,6 +286,7 @@ class Http1(Carrier):
         if exchange is None:
             self.phase = OVER
             self.answer(error.status, b"")
+            self.transport.rejected(error.status)
             return
         if exchange.outbound is FLOWING:
             self.lose()
@@ -293,6 +294,7 @@ class Http1(Carrier):
             return
         self.exchange = None
         if exchange.outbound is not ENDED and exchange.outbound is not LOST:
+            exchange.status = error.status
             self.answer(error.status, b"", exchange.head.method == "HEAD")
             exchange.lose()
             self.transport.ended(exchange)
@@ -363,6 +365,7 @@ class Http1(Carrier):
         """Write a response head with the first piece of its body; framing and persistence are settled here."""
         self.headed = True
         response = exchange.response
+        exchange.status = response.status
         request = exchange.head
         terms = self.terms
         length = response.length
@@ -453,6 +456,7 @@ class Http1(Carrier):
         """Answer with an error of the server's own; the connection closes behind it."""
         if exchange is self.exchange:
             self.exchange = None
+            exchange.status = status
             self.answer(status, extra, exchange.head.method == "HEAD")
             self.transport.ended(exchange)
 

@@ -1,0 +1,58 @@
+"""Mounts: which application serves which part of a site's paths, longest prefix at a segment boundary first."""
+
+from trilithon.foundation.errors import ConfigError
+from trilithon.wire.exchange import Exchange
+from trilithon.wire.target import decode_path
+
+
+class Mount:
+    """A gateway and the prefix it serves: "" for the whole site, else "/a/b" without a closing slash."""
+
+    def __init__(self, prefix: str, gateway: object, root_path: str = "") -> None:
+        self.prefix = prefix
+        self.gateway = gateway
+        self.root_path = root_path + prefix
+        self.octets = prefix.encode("utf-8")
+
+
+class Router:
+    """Finds the gateway of an exchange and writes it and its root path into the exchange."""
+
+    def __init__(self, mounts: list[Mount], root_path: str = "") -> None:
+        self.mounts = sorted(mounts, key=lambda mount: -len(mount.octets))
+        self.root_octets = root_path.encode("utf-8")
+        self.only = mounts[0] if len(mounts) == 1 and not mounts[0].prefix else None
+
+    def find(self, exchange: Exchange) -> object | None:
+        """Return the gateway that serves the path of the exchange, None when there is none."""
+        only = self.only
+        if only is not None:
+            exchange.root_path = only.root_path
+            exchange.gateway = only.gateway
+            return only.gateway
+        path = exchange.head.path
+        if b"%" in path:
+            path = decode_path(path)
+        root = self.root_octets
+        if root and begins(path, root):
+            path = path[len(root) :]
+        for mount in self.mounts:
+            if begins(path, mount.octets) or path == b"*":
+                exchange.root_path = mount.root_path
+                exchange.gateway = mount.gateway
+                return mount.gateway
+        return None
+
+
+def begins(path: bytes, prefix: bytes) -> bool:
+    """Tell whether a path begins with a prefix at a segment boundary."""
+    return path.startswith(prefix) and (len(path) == len(prefix) or path[len(prefix)] == 0x2F or not prefix)
+
+
+def normal_prefix(prefix: str, option: str = "mount") -> str:
+    """Return a prefix in its one form: "" or "/a/b"; raises ConfigError for one without a leading slash."""
+    if prefix in ("", "/"):
+        return ""
+    if not prefix.startswith("/") or "//" in prefix or "?" in prefix or "#" in prefix:
+        raise ConfigError(option, prefix, "write a path such as /legacy")
+    return prefix.rstrip("/")

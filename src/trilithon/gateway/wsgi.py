@@ -1,0 +1,263 @@
+"""The WSGI gateway: an exchange becomes environ, start_response and an iterable (PEP 3333)."""
+
+import logging
+from collections.abc import Callable, Iterable
+from contextvars import Context
+from io import BytesIO
+from types import TracebackType
+from typing import Any
+
+from trilithon.foundation.errors import AppError, AppStateError, AppTypeError, ClientDisconnected
+from trilithon.gateway.wsgi_environ import base_environ, fill_environ
+from trilithon.gateway.wsgi_file import FileWrapper
+from trilithon.gateway.wsgi_input import InputStream
+from trilithon.wire.exchange import COMPLETE, ENDED, FLOWING, FRESH, HELD, LOST, OPEN, Exchange, Receiver
+from trilithon.wire.response import wsgi_head
+
+log = logging.getLogger("trilithon.error")
+
+Environ = dict[str, Any]
+ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
+App = Callable[[Environ, Callable[..., Callable[[bytes], None]]], Iterable[bytes]]
+
+
+class BodyGate(Receiver):
+    """Keeps a request off the crew until its body is complete, or large enough to be streamed.
+
+    So a client that is slow to send a small body never holds a thread.
+    """
+
+    def __init__(self, gateway: "WsgiGateway", exchange: Exchange) -> None:
+        self.gateway = gateway
+        self.exchange = exchange
+
+    def body_arrived(self) -> None:
+        """See Receiver."""
+        exchange = self.exchange
+        if exchange.inbound is COMPLETE or exchange.body_bytes >= self.gateway.buffer_bytes:
+            exchange.receiver = None
+            self.gateway.start(exchange)
+
+
+class WsgiCall:
+    """One call of the application, on one thread from its beginning to its end."""
+
+    def __init__(self, gateway: "WsgiGateway", exchange: Exchange) -> None:
+        self.gateway = gateway
+        self.exchange = exchange
+        self.started = False
+        self.written = False
+
+    def start_response(
+        self, status: str, headers: list[tuple[str, str]], exc_info: ExcInfo | None = None
+    ) -> Callable[[bytes], None]:
+        """Hold status and headers ready; see PEP 3333. Raises AppError for what cannot be sent."""
+        exchange = self.exchange
+        if exc_info is not None:
+            try:
+                if exchange.outbound is FLOWING or exchange.outbound is ENDED:
+                    raise exc_info[1].with_traceback(exc_info[2])
+            finally:
+                exc_info = None
+        elif self.started:
+            raise AppStateError("start_response was called twice without exc_info (PEP 3333)")
+        self.started = True
+        head = wsgi_head(status)
+        head.read_wsgi(headers)
+        exchange.replace(head)
+        return self.write
+
+    def write(self, data: bytes) -> None:
+        """Send a block at once, head first; see PEP 3333. Raises AppError, and ClientDisconnected without a client."""
+        if type(data) is not bytes:
+            raise AppTypeError(f"write() takes bytes, not {type(data).__name__} (PEP 3333)")
+        self.written = True
+        exchange = self.exchange
+        exchange.write(data)
+        exchange.carrier.push(exchange, True)
+
+    def run(self) -> None:
+        """Call the application, send what it returns and close it; never raises."""
+        exchange = self.exchange
+        iterable: Any = None
+        try:
+            iterable = self.gateway.app(self.gateway.build_environ(exchange), self.start_response)
+            self.send(iterable)
+        except BaseException as error:
+            self.fail(error)
+        if type(iterable) is not list:
+            self.close(iterable)
+        if exchange.outbound is ENDED:
+            exchange.outbound = LOST  # a write() kept beyond the call cannot touch the next response
+
+    def send(self, iterable: Any) -> None:
+        """Send the blocks of the response; raises what the iteration raises, AppError and ClientDisconnected."""
+        kind = type(iterable)
+        if kind is list or kind is tuple:
+            self.send_known(iterable)
+        elif kind is FileWrapper and not self.written and iterable.send(self.exchange, self.started):
+            return
+        elif iterable is None or kind is str or kind is bytes or kind is bytearray:
+            raise AppTypeError(f"the application returned {kind.__name__} instead of an iterable of bytes (PEP 3333)")
+        else:
+            self.send_blocks(iterable, known_length(iterable))
+
+    def send_known(self, blocks: Any) -> None:
+        """Send blocks that are all there: nothing waits for the client, and their sum is the length."""
+        count = len(blocks)
+        exchange = self.exchange
+        if count == 1:
+            block = blocks[0]
+            if type(block) is not bytes:
+                raise_for_block(block)
+            self.finish(block)
+            return
+        total = 0
+        for block in blocks:
+            if type(block) is not bytes:
+                raise_for_block(block)
+            total += len(block)
+        if not self.started:
+            raise AppStateError("the application returned without calling start_response (PEP 3333)")
+        if exchange.outbound is HELD and exchange.response is not None and exchange.response.length < 0:
+            exchange.response.length = total
+        for block in blocks:
+            if block:
+                room = exchange.room()
+                if 0 <= room <= len(block):
+                    self.finish(block)
+                    return
+                exchange.write(block)
+        exchange.end(b"")
+
+    def finish(self, block: bytes) -> None:
+        """Send the last block, what exceeds the declared length cut off."""
+        if not self.started:
+            raise AppStateError("the application returned without calling start_response (PEP 3333)")
+        exchange = self.exchange
+        room = exchange.room()
+        if 0 <= room < len(block):
+            log.error("%s: the application sent more than its Content-Length", describe(exchange))
+            block = block[:room]
+            exchange.must_close = True
+        exchange.end(block)
+
+    def send_blocks(self, iterable: Any, count: int) -> None:
+        """Send blocks as the application makes them, each on its way before the next is asked for."""
+        exchange = self.exchange
+        for block in iterable:
+            if type(block) is not bytes:
+                raise_for_block(block)
+            if not block:
+                continue
+            room = exchange.room()
+            if 0 <= room <= len(block) or exchange.bodiless or (count == 1 and not self.written):
+                self.finish(block)
+                return
+            if not self.started:
+                raise AppStateError("a block came before start_response was called (PEP 3333)")
+            exchange.write(block)
+            exchange.carrier.push(exchange, True)
+        self.finish(b"")
+
+    def fail(self, error: BaseException) -> None:
+        """See to an exception: 500 while nothing is sent, else the break of the exchange."""
+        exchange = self.exchange
+        if isinstance(error, ClientDisconnected) and exchange.outbound is LOST:
+            log.debug("%s: the client left", describe(exchange))
+        else:
+            log.error("%s: exception in the application", describe(exchange), exc_info=error)
+        exchange.refuse(500)
+
+    def close(self, iterable: Any) -> None:
+        """Close what the application returned, if it can be closed; an error of that is logged."""
+        close = getattr(iterable, "close", None)
+        if close is not None:
+            try:
+                close()
+            except BaseException as error:
+                log.error("%s: exception in close()", describe(self.exchange), exc_info=error)
+
+
+class WsgiGateway:
+    """Calls one WSGI application for exchanges, on the threads of a crew.
+
+    `start` is called, on the engine's thread, with an exchange whose call can begin. Bodies up to `buffer_bytes` are
+    complete by then. `injected` are environ entries of the deployer's; `refuse_underscores` answers 400 to a field
+    name with an underscore instead of leaving it out.
+    """
+
+    interface = "wsgi"
+
+    def __init__(
+        self,
+        app: App,
+        multithread: bool,
+        buffer_bytes: int,
+        injected: dict[str, str],
+        refuse_underscores: bool,
+    ) -> None:
+        self.app = app
+        self.base = base_environ(multithread)
+        self.buffer_bytes = buffer_bytes
+        self.injected = injected
+        self.refuse_underscores = refuse_underscores
+        self.start: Callable[[Exchange], None] = no_start
+
+    def admit(self, exchange: Exchange) -> bool:
+        """Return whether the call can begin now; when not, `start` will be called once it can."""
+        if self.refuse_underscores and has_underscore(exchange.head.fields):
+            exchange.refuse(400)
+            return False
+        if exchange.inbound is not OPEN:
+            return exchange.inbound is COMPLETE
+        # A client that waits for 100 Continue gets it when the application reads, so the call comes first.
+        if exchange.head.expects_continue or exchange.body_bytes >= self.buffer_bytes:
+            return True
+        exchange.receiver = BodyGate(self, exchange)
+        return False
+
+    def run(self, exchange: Exchange) -> None:
+        """Make the call, in a context of its own; on a crew thread that has the connection to itself. Never raises."""
+        call = WsgiCall(self, exchange)
+        Context().run(call.run)
+
+    def build_environ(self, exchange: Exchange) -> Environ:
+        """Return a fresh environ."""
+        environ = self.base.copy()
+        fill_environ(environ, exchange)
+        if exchange.inbound is COMPLETE:
+            environ["wsgi.input"] = BytesIO(exchange.take_body())
+        else:
+            environ["wsgi.input"] = InputStream(exchange)
+        if self.injected:
+            environ.update(self.injected)
+        return environ
+
+
+def has_underscore(fields: list[tuple[bytes, bytes]]) -> bool:
+    """Tell whether a field name holds an underscore."""
+    return any(b"_" in name for name, _ in fields)
+
+
+def no_start(exchange: Exchange) -> None:
+    """Stand in until a driver says what `start` does."""
+    raise AppError("no driver is connected to this gateway")
+
+
+def known_length(iterable: Any) -> int:
+    """Return len() of an iterable that has one, -1 otherwise (PEP 3333, Handling the Content-Length Header)."""
+    try:
+        return len(iterable)
+    except Exception:
+        return -1
+
+
+def raise_for_block(block: object) -> None:
+    """Raise for a block of the wrong type."""
+    raise AppTypeError(f"a response block must be bytes, not {type(block).__name__} (PEP 3333)")
+
+
+def describe(exchange: Exchange) -> str:
+    """Return method and path for a log line, control characters escaped."""
+    return f"{exchange.head.method} {exchange.head.path.decode('latin-1')}".encode("unicode_escape").decode("ascii")

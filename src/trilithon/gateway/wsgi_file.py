@@ -1,0 +1,54 @@
+"""`wsgi.file_wrapper`: a file as a response, sent by the kernel where it is a plain one (PEP 3333)."""
+
+import io
+import os
+import stat
+from collections.abc import Iterator
+from typing import Any
+
+from trilithon.foundation.errors import AppStateError
+from trilithon.wire.exchange import HELD, Exchange
+
+# Only where these types hand out a descriptor is what they read what the descriptor holds: a GzipFile's is not.
+RAW_TYPES = (io.FileIO, io.BufferedReader, io.BufferedRandom)
+
+
+class FileWrapper:
+    """Wraps anything with `read(size)`; nothing is read before the server gets it back."""
+
+    def __init__(self, file: Any, block_size: int = 65536) -> None:
+        self.file = file
+        self.block_size = block_size
+        close = getattr(file, "close", None)
+        if close is not None:
+            self.close = close
+
+    def __iter__(self) -> Iterator[bytes]:
+        while block := self.file.read(self.block_size):
+            yield block
+
+    def send(self, exchange: Exchange, started: bool) -> bool:
+        """Send the rest of a regular file without holding a thread; False when it must be read block by block."""
+        span = self.span()
+        if span is None:
+            return False
+        if not started or exchange.outbound is not HELD:
+            raise AppStateError("the application returned without calling start_response (PEP 3333)")
+        fd, offset, count = span
+        declared = exchange.response.length if exchange.response is not None else -1
+        exchange.end_with_file(fd, offset, count if declared < 0 else min(count, max(declared, 0)))
+        return True
+
+    def span(self) -> tuple[int, int, int] | None:
+        """Return descriptor, position and remaining size of a regular file, None for anything else."""
+        if type(self.file) not in RAW_TYPES:
+            return None
+        try:
+            fd = self.file.fileno()
+            status = os.fstat(fd)
+            if not stat.S_ISREG(status.st_mode):
+                return None
+            position = self.file.tell()
+        except (OSError, ValueError):
+            return None
+        return fd, position, max(0, status.st_size - position)

@@ -1,0 +1,77 @@
+# C layout of a connection and of what it asks of its engine.
+cimport cython
+from trilithon.foundation.leaf cimport gather, receive, send
+from trilithon.wire.exchange cimport Exchange, Peer, Transport
+from trilithon.wire.http1 cimport Http1, Terms
+
+cdef class Tempo:
+    cdef readonly double header_s
+    cdef readonly double keep_alive_s
+    cdef readonly double body_s
+    cdef readonly double write_s
+    cdef readonly double linger_s
+    cdef readonly double request_s
+    cdef readonly Py_ssize_t high_water
+    cdef readonly Py_ssize_t low_water
+    cdef readonly Py_ssize_t min_body_rate
+
+cdef class Owner:
+    cdef readonly Terms terms
+    cdef readonly Tempo tempo
+    cdef public double now
+    cpdef opened(self, Connection connection, Exchange exchange)
+    cpdef finished(self, Connection connection, Exchange exchange)
+    cpdef rejected(self, Connection connection, int status)
+    cpdef wrote(self, Connection connection)
+    cpdef watch(self, Connection connection, int mask)
+    cpdef forget(self, Connection connection)
+    cpdef before_waiting(self)
+
+cdef class Connection(Transport):
+    cdef public Owner owner
+    cdef readonly object sock
+    cdef readonly int fd
+    cdef readonly list out
+    cdef Py_ssize_t out_offset
+    cdef readonly Py_ssize_t queued
+    cdef public int mask
+    cdef public int watched
+    cdef readonly object life
+    cdef bint lingering
+    cdef public bint dirty
+    cdef public bint busy
+    cdef bint clogged
+    cdef object timed
+    cdef readonly double read_deadline
+    cdef readonly double write_deadline
+    cdef double window_start
+    cdef Py_ssize_t window_bytes
+    cdef Py_ssize_t lingered_bytes
+    cdef readonly Http1 protocol
+
+    cpdef ready(self, int events)
+    @cython.locals(data=bytes, protocol=Http1, exchange=Exchange)
+    cpdef read(self)
+    @cython.locals(exchange=Exchange)
+    cpdef go_on(self)
+    cpdef open(self, Exchange exchange)
+    @cython.locals(tempo=Tempo, now=double, seconds=double)
+    cpdef retime(self)
+    cpdef check_deadlines(self, double now)
+    cdef read_expired(self, double now)
+    cpdef soil(self)
+    @cython.locals(before=Py_ssize_t, exchange=Exchange)
+    cpdef flush(self)
+    cdef double stall_deadline(self)
+    @cython.locals(out=list, count=Py_ssize_t)
+    cdef drain_queue(self)
+    cdef send_span(self, object span)
+    cdef send_parts(self, list out)
+    @cython.locals(out=list, whole=Py_ssize_t)
+    cdef drop(self, Py_ssize_t count)
+    cpdef watch(self, int mask)
+    cpdef broken(self)
+    cdef reset_on_close(self)
+    cdef depart(self)
+    cdef discard(self)
+    cpdef close(self)

@@ -1,0 +1,40 @@
+# C layout of the engine.
+cimport cython
+from trilithon.net.connection cimport Connection, Owner, Tempo
+from trilithon.wire.exchange cimport Exchange
+from trilithon.wire.head cimport RequestHead
+from trilithon.wire.http1 cimport Terms
+
+cdef class Engine(Owner):
+    cdef readonly object capacity
+    cdef readonly object journal
+    cdef readonly object poller
+    cdef readonly dict connections
+    cdef readonly dict listeners
+    cdef readonly object exchanges
+    cdef readonly list dirty
+    cdef readonly list pipelined
+    cdef double next_stamp
+    cdef readonly double sweep_s
+    cdef double next_sweep
+    cdef readonly bint full
+    cdef readonly object lending
+    cdef readonly object posts
+    cdef readonly tuple bell
+    cdef public object on_wrote
+    cdef public object on_finished
+    cdef public object on_pipelined
+    cdef public object on_waiting
+
+    @cython.locals(now=double, connections=dict, connection=Connection, fd=int, mask=int)
+    cpdef poll(self, double timeout_s)
+    @cython.locals(dirty=list, connection=Connection)
+    cpdef flush(self)
+    @cython.locals(pipelined=list, connection=Connection)
+    cpdef resume_pipelined(self)
+    cpdef ready_busy(self, Connection connection, int mask)
+    cpdef take_back(self, Connection connection)
+    @cython.locals(connection=Connection)
+    cpdef hand_over(self, Exchange exchange, Engine heir)
+    cpdef take_over(self, Connection connection, Exchange exchange)
+    cpdef rewatch(self, Connection connection)

@@ -1,0 +1,325 @@
+"""The engine: one set of connections, polled, parsed, swept and flushed in turns; the drivers decide what runs."""
+
+import logging
+import os
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from email.utils import formatdate
+from functools import partial
+from typing import Protocol
+
+from trilithon.foundation.limits import Limits
+from trilithon.net.connection import CLOSED, Connection, Owner, Tempo
+from trilithon.net.listener import Listener
+from trilithon.net.poller import READ, open_poller
+from trilithon.wire.exchange import Exchange
+from trilithon.wire.http1 import Terms
+
+log = logging.getLogger("trilithon.error")
+
+MAX_EVENTS = 256
+
+
+class Journal(Protocol):
+    """Where finished exchanges are written down; any thread may call it."""
+
+    def record(
+        self, client: tuple[str, int] | None, request_line: bytes, status: int, sent_bytes: int, duration_s: float
+    ) -> None:
+        """Take one finished exchange."""
+
+    def flush(self) -> None:
+        """Write what was gathered."""
+
+
+class Engine(Owner):
+    """Connections, listeners and deadlines of one thread.
+
+    A turn is: `poll` receives and parses all that is ready and leaves what it opened in `exchanges`; the driver runs
+    those; `flush` writes all that they produced. Writing together wakes each client once and keeps the caches warm.
+    Only `post` may be called from other threads.
+    """
+
+    def __init__(self, terms: Terms, limits: Limits, journal: Journal | None = None) -> None:
+        super().__init__(terms, Tempo(limits.timeouts, limits.buffers))
+        self.capacity = limits.capacity
+        self.journal = journal
+        self.poller = open_poller()
+        self.connections: dict[int, Connection] = {}
+        self.listeners: dict[int, Listener] = {}
+        self.exchanges: deque[Exchange] = deque()
+        self.dirty: list[Connection] = []
+        self.pipelined: list[Connection] = []
+        self.now = time.monotonic()
+        self.next_stamp = 0.0
+        self.sweep_s = sweep_interval(limits)
+        self.next_sweep = self.now + self.sweep_s
+        self.full = False
+        # Guards the change of hands of a connection between the engine's thread and a crew thread.
+        self.lending = threading.Lock()
+        self.posts: deque[Callable[[], None]] = deque()
+        self.bell = open_bell()
+        self.poller.register(self.bell[0], READ)
+        self.on_wrote: Callable[[], None] | None = None
+        self.on_finished: Callable[[Exchange], None] | None = None
+        self.on_pipelined: Callable[[], None] | None = None
+        self.on_waiting: Callable[[], None] | None = None
+
+    # The turn.
+
+    def poll(self, timeout_s: float) -> None:
+        """Wait up to `timeout_s` for readiness, then receive and parse all of it."""
+        if self.pipelined:
+            self.resume_pipelined()
+            timeout_s = 0.0
+        events = self.poller.poll(timeout_s, MAX_EVENTS)
+        now = time.monotonic()
+        self.now = now
+        if now >= self.next_stamp:
+            self.stamp(now)
+        connections = self.connections
+        for fd, mask in events:
+            connection = connections.get(fd)
+            if connection is None:
+                self.ready_other(fd)
+            elif connection.busy:
+                self.ready_busy(connection, mask)
+            else:
+                connection.ready(mask)
+        if now >= self.next_sweep:
+            self.sweep(now)
+
+    def flush(self) -> None:
+        """Write what the turn produced."""
+        while self.dirty:
+            dirty = self.dirty
+            self.dirty = []
+            for connection in dirty:
+                if connection.owner is self:
+                    connection.dirty = False
+                    connection.flush()
+        if self.journal is not None:
+            self.journal.flush()
+
+    def resume_pipelined(self) -> None:
+        """Parse the requests that were read ahead of responses now complete."""
+        pipelined = self.pipelined
+        self.pipelined = []
+        for connection in pipelined:
+            if connection.owner is self:
+                connection.go_on()
+
+    def ready_other(self, fd: int) -> None:
+        """Handle a descriptor that is no connection's: a listener, the bell, or one closed earlier in this turn."""
+        listener = self.listeners.get(fd)
+        if listener is not None:
+            listener.accept()
+        elif fd == self.bell[0]:
+            try:
+                os.read(fd, 4096)
+            except BlockingIOError:
+                pass  # another turn has read it
+            while self.posts:
+                self.posts.popleft()()
+
+    def stamp(self, now: float) -> None:
+        """Refresh the Date line (RFC 9110 6.6.1)."""
+        wall = time.time()
+        self.terms.stamp.line = b"Date: " + formatdate(wall, usegmt=True).encode("ascii") + b"\r\n"
+        self.next_stamp = now + 1.0 - wall % 1.0
+
+    def sweep(self, now: float) -> None:
+        """Hold every connection against its deadlines: no timer object each, one pass an interval for all."""
+        self.next_sweep = now + self.sweep_s
+        for connection in list(self.connections.values()):
+            if not connection.busy:
+                connection.check_deadlines(now)
+        if not self.full:
+            for listener in self.listeners.values():
+                listener.retry(now)
+
+    def wait_s(self) -> float:
+        """Return how long a poll may sleep: until the next sweep when there is something to sweep, else for ever."""
+        if self.connections or any(listener.paused for listener in self.listeners.values()):
+            return max(0.0, self.next_sweep - time.monotonic())
+        return -1.0
+
+    def ready_busy(self, connection: Connection, mask: int) -> None:
+        """Stop watching a connection that a crew thread has to itself: level-triggered readiness would spin."""
+        with self.lending:
+            busy = connection.busy
+            if busy and connection.watched >= 0:
+                connection.watched = -1
+                self.poller.unregister(connection.fd)
+        if not busy:
+            connection.ready(mask)
+
+    def take_back(self, connection: Connection) -> None:
+        """End the time in which a crew thread had a connection to itself; called by that thread."""
+        with self.lending:
+            if connection.life is not CLOSED:
+                self.rewatch(connection)
+            connection.busy = False
+
+    # From other threads.
+
+    def post(self, call: Callable[[], None]) -> None:
+        """Have `call` run on the engine's thread in its next turn; from any thread."""
+        self.posts.append(call)
+        try:
+            os.write(self.bell[1], b"\0\0\0\0\0\0\0\1")
+        except (BlockingIOError, OSError):
+            pass  # the bell rings already, or the engine is closed
+
+    # Connections.
+
+    def admit(self, connection: Connection) -> None:
+        """Take in an accepted connection."""
+        self.connections[connection.fd] = connection
+        self.poller.register(connection.fd, READ)
+        if self.capacity.max_connections and len(self.connections) >= self.capacity.max_connections and not self.full:
+            self.full = True
+            log.warning("%d connections are open: no more are accepted for now", len(self.connections))
+            for listener in self.listeners.values():
+                listener.pause()
+
+    def opened(self, connection: Connection, exchange: Exchange) -> None:
+        """Keep a new exchange for the driver; see Owner."""
+        self.exchanges.append(exchange)
+
+    def finished(self, connection: Connection, exchange: Exchange) -> None:
+        """Write a finished exchange down and let the next one of its connection come; see Owner."""
+        if self.journal is not None:
+            head = exchange.head
+            line = f"{head.method} {head.target.decode('latin-1')} HTTP/{head.version}".encode("latin-1")
+            duration = time.monotonic() - exchange.opened_at
+            self.journal.record(connection.protocol.peer.client, line, exchange.status, exchange.sent_bytes, duration)
+        if not connection.busy and (connection.protocol.ahead or connection.protocol.end_seen):
+            self.pipelined.append(connection)
+            if self.on_pipelined is not None:
+                self.on_pipelined()
+        if self.on_finished is not None:
+            self.on_finished(exchange)
+
+    def rejected(self, connection: Connection, status: int) -> None:
+        """Write down what was no request; see Owner."""
+        if self.journal is not None:
+            self.journal.record(connection.protocol.peer.client, b"-", status, 0, 0.0)
+
+    def wrote(self, connection: Connection) -> None:
+        """Remember a connection with output; see Owner."""
+        self.dirty.append(connection)
+        if self.on_wrote is not None:
+            self.on_wrote()
+
+    def watch(self, connection: Connection, mask: int) -> None:
+        """Change what is listened for; see Owner."""
+        if connection.watched != mask and connection.watched >= 0:
+            connection.watched = mask
+            self.poller.modify(connection.fd, mask)
+
+    def forget(self, connection: Connection) -> None:
+        """Drop a connection that closes; see Owner."""
+        if self.connections.pop(connection.fd, None) is not None and connection.watched >= 0:
+            self.poller.unregister(connection.fd)
+        if self.full and len(self.connections) < self.capacity.max_connections:
+            self.full = False
+            for listener in self.listeners.values():
+                listener.resume()
+
+    def before_waiting(self) -> None:
+        """Let the driver flush what waits behind this thread; see Owner."""
+        if self.on_waiting is not None:
+            self.on_waiting()
+
+    def hand_over(self, exchange: Exchange, heir: "Engine") -> None:
+        """Give a connection with its open exchange to another engine, its output written as far as possible.
+
+        It stays there for as long as its requests belong there, so the cost is one change of hands, not one a request.
+        """
+        connection = exchange.carrier.transport
+        connection.flush()
+        if connection.life is CLOSED:
+            return
+        self.connections.pop(connection.fd, None)
+        if connection.watched >= 0:
+            self.poller.unregister(connection.fd)
+        connection.watched = -1
+        connection.owner = heir
+        heir.post(partial(heir.take_over, connection, exchange))
+
+    def take_over(self, connection: Connection, exchange: Exchange) -> None:
+        """Take in a connection that another engine handed over, with the exchange it was handed over for."""
+        connection.dirty = False
+        self.connections[connection.fd] = connection
+        self.rewatch(connection)
+        self.exchanges.append(exchange)
+
+    def rewatch(self, connection: Connection) -> None:
+        """Listen again to a connection that was parked, or with the interest it has by now."""
+        if connection.watched < 0:
+            connection.watched = connection.mask
+            self.poller.register(connection.fd, connection.mask)
+        else:
+            self.watch(connection, connection.mask)
+
+    # Listeners and the end.
+
+    def listen(self, sock: socket.socket) -> None:
+        """Accept connections from a bound, listening, non-blocking socket; the engine closes it."""
+        listener = Listener(self, self.poller, self.admit, sock)
+        self.listeners[listener.fd] = listener
+        listener.resume()
+
+    def stop_listening(self) -> None:
+        """Accept no more, close idle connections and make every response the last one of its connection."""
+        for listener in self.listeners.values():
+            listener.close()
+        self.listeners.clear()
+        self.terms.closing = True
+        for connection in list(self.connections.values()):
+            if not connection.busy and connection.protocol.exchange is None and not connection.queued:
+                connection.close()
+
+    def close(self) -> None:
+        """Close everything at once."""
+        for listener in self.listeners.values():
+            listener.close()
+        self.listeners.clear()
+        for connection in list(self.connections.values()):
+            connection.abort(False)
+        self.poller.close()
+        for fd in set(self.bell):
+            os.close(fd)
+
+
+def sweep_interval(limits: Limits) -> float:
+    """Return the seconds between sweeps: a quarter of the shortest time-out, between 50 ms and a second."""
+    timeouts = limits.timeouts
+    used = [
+        seconds
+        for seconds in (
+            timeouts.header_timeout_s,
+            timeouts.keep_alive_timeout_s,
+            timeouts.body_timeout_s,
+            timeouts.write_timeout_s,
+            timeouts.linger_timeout_s,
+            timeouts.request_timeout_s,
+        )
+        if seconds
+    ]
+    return min(1.0, max(0.05, min(used, default=4.0) / 4))
+
+
+def open_bell() -> tuple[int, int]:
+    """Return the reading and the writing descriptor of something other threads can ring."""
+    if hasattr(os, "eventfd"):
+        fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        return fd, fd
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)
+    os.set_blocking(writing, False)
+    return reading, writing

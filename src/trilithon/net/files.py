@@ -1,0 +1,33 @@
+"""Spans of regular files, sent by the kernel where it can."""
+
+import os
+
+CHUNK_BYTES = 262144
+
+
+class FileSpan:
+    """`count` bytes of a regular file from `offset` on, waiting in a connection's queue; owns its descriptor."""
+
+    def __init__(self, fd: int, offset: int, count: int) -> None:
+        self.fd = os.dup(fd)
+        self.offset = offset
+        self.count = count
+
+    def send(self, target: int) -> int:
+        """Hand the socket `target` what it takes; returns the bytes taken, 0 when it is full.
+
+        Raises EOFError when the file has become shorter than promised, OSError when the connection is broken.
+        """
+        try:
+            sent = os.sendfile(target, self.fd, self.offset, min(self.count, CHUNK_BYTES))
+        except BlockingIOError:
+            return 0
+        if not sent:
+            raise EOFError("the file became shorter while it was sent")
+        self.offset += sent
+        self.count -= sent
+        return sent
+
+    def close(self) -> None:
+        """Give the descriptor back."""
+        os.close(self.fd)

@@ -1,0 +1,103 @@
+"""A listening socket: accepts in bounded batches, and survives the descriptors running out."""
+
+import errno
+import logging
+import socket
+from collections.abc import Callable
+
+from trilithon.net.connection import Connection, Owner
+from trilithon.net.poller import READ, Poller
+from trilithon.wire.exchange import Peer
+
+log = logging.getLogger("trilithon.error")
+
+ACCEPT_BATCH = 64
+RETRY_S = 1.0
+# Errors of one connection that was gone before it was accepted: the next one may be fine.
+GONE = frozenset({errno.ECONNABORTED, errno.EPROTO, errno.EPERM, errno.ENETDOWN, errno.EHOSTUNREACH, errno.ENETUNREACH})
+
+
+class Listener:
+    """One bound socket of an engine, which `admit` hands the accepted connections to."""
+
+    def __init__(
+        self, owner: Owner, poller: Poller, admit: Callable[[Connection], None], sock: socket.socket
+    ) -> None:
+        self.owner = owner
+        self.poller = poller
+        self.admit = admit
+        self.sock = sock
+        self.fd = sock.fileno()
+        self.paused = True
+        self.retry_at = 0.0
+        self.family = sock.family
+        self.address = sock.getsockname()
+
+    def accept(self) -> None:
+        """Accept what waits, at most a batch; the rest is reported again in the next turn."""
+        for _ in range(ACCEPT_BATCH):
+            if self.paused:
+                return
+            try:
+                sock, address = self.sock.accept()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno in GONE:
+                    continue
+                # EMFILE, ENFILE, ENOBUFS, ENOMEM: the queue stays readable, so polling it would spin.
+                self.pause()
+                self.retry_at = self.owner.now + RETRY_S
+                log.error("cannot accept connections: %s; trying again in %.0f s", error.strerror, RETRY_S)
+                return
+            self.welcome(sock, address)
+
+    def welcome(self, sock: socket.socket, address: object) -> None:
+        """Set an accepted socket up and hand it to the engine."""
+        try:
+            sock.setblocking(False)
+            peer = self.identify(sock, address)
+            self.admit(Connection(self.owner, sock, peer, self.owner.now))
+        except OSError:
+            sock.close()  # gone between accept and here
+
+    def identify(self, sock: socket.socket, address: object) -> Peer:
+        """Return who is at the other end; IPv4 clients of a dual-stack socket are given in IPv4 form."""
+        if self.family == socket.AF_UNIX:
+            return Peer(None, (str(self.address), None))
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        here = self.address
+        if here[0] in ("0.0.0.0", "::"):
+            here = sock.getsockname()
+        return Peer(plain(address), plain(here))
+
+    def pause(self) -> None:
+        """Leave connections in the backlog."""
+        if not self.paused:
+            self.paused = True
+            self.poller.unregister(self.fd)
+
+    def resume(self) -> None:
+        """Accept again."""
+        if self.paused:
+            self.paused = False
+            self.retry_at = 0.0
+            self.poller.register(self.fd, READ)
+
+    def retry(self, now: float) -> None:
+        """Accept again when a pause for want of descriptors is over."""
+        if self.retry_at and now >= self.retry_at:
+            self.resume()
+
+    def close(self) -> None:
+        """Stop listening."""
+        self.pause()
+        self.sock.close()
+
+
+def plain(address: tuple[str, int] | tuple[str, int, int, int]) -> tuple[str, int]:
+    """Return (host, port) of a socket address, without flow label, scope and IPv4 mapping."""
+    host = address[0]
+    if host.startswith("::ffff:") and "." in host:
+        host = host[7:]
+    return host, address[1]

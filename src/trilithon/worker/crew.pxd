@@ -1,0 +1,61 @@
+# C layout of the crew.
+cimport cython
+from trilithon.gateway.mount cimport Router
+from trilithon.gateway.wsgi cimport WsgiGateway
+from trilithon.net.connection cimport Connection
+from trilithon.net.engine cimport Engine
+from trilithon.wire.exchange cimport Exchange
+
+cdef class Term:
+    cdef readonly list door
+    cdef public object thread
+
+cdef class Follower:
+    cdef readonly object gate
+    cdef public Term term
+
+cdef class Crew:
+    cdef readonly Engine engine
+    cdef readonly int threads
+    cdef readonly Py_ssize_t max_queued
+    cdef readonly bytes retry_after
+    cdef readonly object runnable
+    cdef readonly object lock
+    cdef public list idle
+    cdef public int away
+    cdef readonly int hands
+    cdef public unsigned long calls
+    cdef public Term term
+    cdef public bint promoting
+    cdef public int calm
+    cdef public bint stopped
+    cdef readonly object drained
+    cdef readonly object awake
+    cdef public bint drowsy
+    cdef readonly Router router
+    cdef readonly Engine heir
+    cdef public object on_drained
+
+    @cython.locals(connection=Connection)
+    cpdef enqueue(self, Exchange exchange)
+    @cython.locals(follower=Follower, term=Term)
+    cpdef promote(self)
+    @cython.locals(engine=Engine, exchange=Exchange)
+    cpdef lead(self, Term term)
+    @cython.locals(engine=Engine)
+    cpdef turn(self)
+    cpdef finish(self)
+    cpdef sort(self, Exchange exchange)
+    @cython.locals(gateway=WsgiGateway)
+    cpdef run(self, Exchange exchange)
+    cpdef bint all_away(self) except -1
+    @cython.locals(connection=Connection, engine=Engine)
+    cpdef settle(self, Exchange exchange)
+    @cython.locals(connection=Connection, engine=Engine)
+    cpdef settle_away(self, Exchange exchange)
+    @cython.locals(exchange=Exchange)
+    cpdef work(self, Follower follower)
+    @cython.locals(start=double)
+    cpdef call_measured(self, Exchange exchange)
+    @cython.locals(term=Term)
+    cpdef before_waiting(self)

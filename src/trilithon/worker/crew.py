@@ -1,0 +1,295 @@
+"""The crew driver: threads that take turns at leading; the leader polls and calls the application itself."""
+
+import _thread
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+
+from trilithon.gateway.mount import Router
+from trilithon.gateway.wsgi import WsgiGateway
+from trilithon.net.connection import CLOSED, FINISHING
+from trilithon.net.engine import Engine
+from trilithon.wire.exchange import Exchange
+
+log = logging.getLogger("trilithon.error")
+
+# Responses gathered before they are written together: the measured optimum between waking clients and making them wait.
+BATCH = 16
+# Calls in a row that must be short before the leader goes back to calling inline.
+CALM_CALLS = 64
+# A call that takes longer blocks or computes; far above what a constant answer takes.
+LONG_CALL_S = 0.0005
+
+
+class Term:
+    """One thread's time as the leader.
+
+    `door` holds one token while the leader is inside the application. Whoever takes the token decides: the leader on
+    its way out, and it leads on; the sentinel, and another thread leads. Taking from a list is atomic, so the way
+    through the door needs no lock.
+    """
+
+    def __init__(self) -> None:
+        self.door: list[bool] = []
+        self.thread = 0
+
+
+class Follower:
+    """A thread that waits to be promoted; `gate` is its binary semaphore."""
+
+    def __init__(self) -> None:
+        self.gate = _thread.allocate_lock()
+        self.gate.acquire()
+        self.term: Term | None = None
+
+
+class Crew:
+    """Runs exchanges of an engine on up to `threads` threads at once, with no hand-over of a request between threads.
+
+    One more thread than that exists, so that there is always one to poll while all others are in the application.
+    `router` finds the gateway of each exchange; one that is not WSGI's goes to the engine `heir`. `lock` guards
+    `away`, the threads inside the application that do not lead, `idle`, and the change of leaders.
+    """
+
+    def __init__(self, engine: Engine, threads: int, router: Router, heir: Engine | None = None) -> None:
+        self.engine = engine
+        self.router = router
+        self.heir = heir
+        self.threads = threads
+        self.max_queued = engine.capacity.max_queued_requests
+        self.retry_after = b"Retry-After: %d\r\n" % engine.capacity.retry_after_s
+        self.runnable: deque[Exchange] = deque()
+        self.lock = threading.Lock()
+        self.idle: list[Follower] = []
+        self.away = 0
+        self.hands = 0
+        self.calls = 0
+        self.term = Term()
+        self.promoting = False
+        self.calm = 0
+        self.stopped = False
+        self.drained = threading.Event()
+        self.awake = threading.Event()
+        self.drowsy = True
+        self.on_drained: Callable[[], None] | None = None
+        engine.on_waiting = self.before_waiting
+
+    # From other threads.
+
+    def start(self) -> None:
+        """Let the first thread lead."""
+        with self.lock:
+            self.promote()
+
+    def stop(self) -> None:
+        """Accept no more, and end once no connection is left; `on_drained` is called then, on a crew thread."""
+        self.engine.post(self.engine.stop_listening)
+
+    def abandon(self) -> None:
+        """End at once, whatever still runs."""
+        self.engine.post(self.finish)
+
+    def enqueue(self, exchange: Exchange) -> None:
+        """Take an exchange whose call can begin; on the leading thread."""
+        if self.max_queued and len(self.runnable) >= self.max_queued:
+            exchange.refuse(503, self.retry_after)
+            return
+        connection = exchange.carrier.transport
+        connection.busy = True
+        self.runnable.append(exchange)
+
+    def sort(self, exchange: Exchange) -> None:
+        """Give a new exchange to the gateway that serves its path."""
+        gateway = self.router.find(exchange)
+        if gateway is None:
+            exchange.refuse(404)
+        elif type(gateway) is WsgiGateway:
+            if gateway.admit(exchange):
+                self.enqueue(exchange)
+        elif self.heir is not None:
+            self.engine.hand_over(exchange, self.heir)
+
+    # Leading.
+
+    def promote(self) -> None:
+        """Make another thread the leader; the lock is held."""
+        term = Term()
+        self.term = term
+        if self.idle:
+            follower = self.idle.pop()
+            follower.term = term
+            follower.gate.release()
+        else:
+            self.hands += 1
+            follower = Follower()
+            follower.term = term
+            follower.gate.release()
+            name = f"trilithon-crew-{self.hands}"
+            threading.Thread(target=self.follow, args=(follower,), name=name, daemon=True).start()
+
+    def follow(self, follower: Follower) -> None:
+        """Live as a thread of the crew: wait, lead, work, wait again."""
+        try:
+            while not self.stopped:
+                follower.gate.acquire()
+                if self.stopped or follower.term is None:
+                    return
+                self.lead(follower.term)
+                if self.stopped:
+                    return
+                self.work(follower)
+        except BaseException:
+            log.exception("a crew thread broke: this is a fault of trilithon")
+            raise
+
+    def lead(self, term: Term) -> None:
+        """Poll and serve until relieved; returns then, counted in `away`."""
+        term.thread = threading.get_ident()
+        engine = self.engine
+        runnable = self.runnable
+        while not self.stopped:
+            if not runnable or (self.away >= self.threads and self.all_away()):
+                self.turn()
+                continue
+            exchange = runnable.popleft()
+            if self.promoting:
+                with self.lock:
+                    self.away += 1
+                    self.promote()
+                self.call_measured(exchange)
+                self.settle_away(exchange)
+                return
+            self.calls += 1
+            if self.drowsy:
+                self.rouse()
+            term.door.append(True)
+            self.run(exchange)
+            try:
+                term.door.pop()
+            except IndexError:
+                self.settle_away(exchange)
+                return
+            self.settle(exchange)
+            if len(engine.dirty) >= BATCH:
+                engine.flush()
+
+    def turn(self) -> None:
+        """Write what waits, poll, and sort what came."""
+        engine = self.engine
+        engine.flush()
+        engine.poll(0.0 if engine.exchanges else engine.wait_s())
+        exchanges = engine.exchanges
+        while exchanges:
+            self.sort(exchanges.popleft())
+        if engine.terms.closing and not engine.connections:
+            engine.flush()
+            self.finish()
+
+    def finish(self) -> None:
+        """Nothing is left to serve: let all threads end."""
+        self.stopped = True
+        with self.lock:
+            idle = self.idle
+            self.idle = []
+        for follower in idle:
+            follower.gate.release()
+        self.awake.set()
+        self.drained.set()
+        if self.on_drained is not None:
+            self.on_drained()
+
+    def all_away(self) -> bool:
+        """Tell, for certain, whether all threads that may call are in the application."""
+        with self.lock:
+            return self.away >= self.threads
+
+    def settle(self, exchange: Exchange) -> None:
+        """Take a connection back behind a call, still leading: what it wrote is flushed with the others'."""
+        connection = exchange.carrier.transport
+        engine = self.engine
+        connection.busy = False
+        if connection.life is CLOSED:
+            return
+        if connection.watched != connection.mask:
+            engine.rewatch(connection)
+        if connection.queued or connection.life is FINISHING:
+            connection.soil()
+        if connection.protocol.ahead or connection.protocol.end_seen:
+            engine.pipelined.append(connection)
+
+    def settle_away(self, exchange: Exchange) -> None:
+        """Take a connection back behind a call while another thread leads."""
+        connection = exchange.carrier.transport
+        engine = self.engine
+        connection.flush()
+        following = None
+        if connection.protocol.ahead or connection.protocol.end_seen:
+            following = connection.protocol.next()
+            if connection.life is FINISHING:
+                connection.flush()
+        if engine.journal is not None:
+            engine.journal.flush()
+        engine.take_back(connection)
+        if following is not None:
+            engine.post(partial(connection.open, following))
+        elif engine.terms.closing:
+            engine.post(self.look_again)
+
+    def look_again(self) -> None:
+        """Do nothing but end a poll: what made it necessary is looked at behind every poll."""
+
+    def run(self, exchange: Exchange) -> None:
+        """Call the application."""
+        gateway = exchange.gateway
+        gateway.run(exchange)
+
+    def work(self, follower: Follower) -> None:
+        """Run what is waiting while another thread leads; returns as a follower when there is nothing."""
+        runnable = self.runnable
+        while True:
+            try:
+                exchange = runnable.popleft()
+            except IndexError:
+                with self.lock:
+                    if runnable:
+                        continue
+                    self.away -= 1
+                    follower.term = None
+                    self.idle.append(follower)
+                    return
+            if self.promoting:
+                self.call_measured(exchange)
+            else:
+                self.run(exchange)
+            self.settle_away(exchange)
+
+    def call_measured(self, exchange: Exchange) -> None:
+        """Run an exchange and count whether calls have become short again."""
+        start = time.monotonic()
+        self.run(exchange)
+        if time.monotonic() - start > LONG_CALL_S:
+            self.calm = 0
+        else:
+            self.calm += 1
+            if self.calm > CALM_CALLS:
+                self.promoting = False
+
+    def before_waiting(self) -> None:
+        """Write others' output before this thread waits for a client inside the application."""
+        term = self.term
+        if term.thread != threading.get_ident():
+            return
+        try:
+            term.door.pop()
+        except IndexError:
+            return
+        self.engine.flush()
+        term.door.append(True)
+
+    def rouse(self) -> None:
+        """Wake the sentinel."""
+        self.drowsy = False
+        self.awake.set()

@@ -1,0 +1,139 @@
+"""The loop driver: one reader callback of the running event loop serves every ready connection."""
+
+import asyncio
+import sys
+from collections import deque
+from collections.abc import Callable
+
+from trilithon.gateway.asgi import AsgiGateway
+from trilithon.gateway.mount import Router
+from trilithon.net.engine import Engine
+from trilithon.wire.exchange import Exchange
+
+EAGER = sys.version_info >= (3, 12)
+
+
+class LoopDriver:
+    """Turns an engine from inside an event loop, any that has `add_reader`.
+
+    `router` finds the gateway of each exchange; one that is not ASGI's goes to the engine `heir`. When `max_calls`
+    run, further exchanges wait in order, `max_queued_requests` of them at most.
+    """
+
+    def __init__(
+        self, engine: Engine, loop: asyncio.AbstractEventLoop, router: Router, heir: Engine | None = None
+    ) -> None:
+        self.engine = engine
+        self.loop = loop
+        self.router = router
+        self.heir = heir
+        self.max_calls = engine.capacity.max_requests
+        self.max_queued = engine.capacity.max_queued_requests
+        self.retry_after = b"Retry-After: %d\r\n" % engine.capacity.retry_after_s
+        self.waiting: deque[Exchange] = deque()
+        self.turning = False
+        self.flush_due = False
+        self.turn_due = False
+        self.sweeper: asyncio.TimerHandle | None = None
+        self.on_drained: Callable[[], None] | None = None
+        engine.on_wrote = self.wrote
+        engine.on_pipelined = self.pipelined
+
+    def start(self) -> None:
+        """Begin to turn."""
+        self.loop.add_reader(self.engine.poller.fileno(), self.turn)
+
+    def stop(self) -> None:
+        """Accept no more; `on_drained` is called once no connection is left."""
+        self.engine.stop_listening()
+        self.turn()
+
+    def close(self) -> None:
+        """Leave the loop."""
+        self.loop.remove_reader(self.engine.poller.fileno())
+        if self.sweeper is not None:
+            self.sweeper.cancel()
+            self.sweeper = None
+        self.on_drained = None
+
+    def turn(self) -> None:
+        """Receive all that is ready, start what it opened, write what that produced."""
+        engine = self.engine
+        self.turning = True
+        self.turn_due = False
+        engine.poll(0.0)
+        exchanges = engine.exchanges
+        started = False
+        while exchanges:
+            started = True
+            if self.max_calls:
+                self.begin_bounded(exchanges.popleft())
+            else:
+                self.begin(exchanges.popleft())
+        self.turning = False
+        if started and not EAGER:
+            # The tasks begin in the next callbacks; the flush stands in line behind them.
+            self.wrote()
+        elif engine.dirty:
+            engine.flush()
+        elif engine.journal is not None:
+            engine.journal.flush()
+        if engine.connections:
+            if self.sweeper is None:
+                self.sweeper = self.loop.call_later(engine.sweep_s, self.sweep)
+        elif engine.terms.closing and self.on_drained is not None:
+            self.on_drained()
+        if engine.pipelined:
+            self.pipelined()
+
+    def begin(self, exchange: Exchange) -> None:
+        """Give a new exchange to the gateway that serves its path."""
+        gateway = self.router.find(exchange)
+        if gateway is None:
+            exchange.refuse(404)
+        elif type(gateway) is AsgiGateway:
+            gateway.start(exchange)
+        elif self.heir is not None:
+            self.engine.hand_over(exchange, self.heir)
+
+    def running(self) -> int:
+        """Count the calls that have not ended."""
+        return sum(len(mount.gateway.running) for mount in self.router.mounts if type(mount.gateway) is AsgiGateway)
+
+    def begin_bounded(self, exchange: Exchange) -> None:
+        """Start a call, or let it wait, or refuse it (RFC 9110 15.6.4)."""
+        if self.running() < self.max_calls and not self.waiting:
+            self.begin(exchange)
+        elif self.max_queued and len(self.waiting) >= self.max_queued:
+            exchange.refuse(503, self.retry_after)
+        else:
+            self.waiting.append(exchange)
+
+    def call_ended(self) -> None:
+        """Start a waiting call in the place of one that ended; only used with `max_calls`."""
+        while self.waiting and self.running() < self.max_calls:
+            self.begin(self.waiting.popleft())
+
+    def sweep(self) -> None:
+        """Take a turn for the deadlines' sake."""
+        self.sweeper = None
+        self.turn()
+
+    def wrote(self) -> None:
+        """Have output that is written outside of a turn flushed at the end of this loop iteration."""
+        if not self.turning and not self.flush_due:
+            self.flush_due = True
+            self.loop.call_soon(self.flush)
+
+    def flush(self) -> None:
+        """Write what the tasks of this iteration produced."""
+        self.flush_due = False
+        self.engine.flush()
+        if self.engine.terms.closing and not self.engine.connections and self.on_drained is not None:
+            self.on_drained()
+
+    def pipelined(self) -> None:
+        """Take a turn soon for requests that were read ahead."""
+        if not self.turning and not self.turn_due:
+            self.turn_due = True
+            self.loop.call_soon(self.turn)

@@ -1,0 +1,152 @@
+"""A server as the whole program: its event loop, its signals, its exit code."""
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+from trilithon.foundation.errors import BindError, ConfigError, LoadError, StartupError
+from trilithon.foundation.exit_codes import ExitCode
+from trilithon.foundation.options import Options
+from trilithon.worker.loader import explain
+from trilithon.worker.logs import configure
+from trilithon.worker.server import Server
+
+log = logging.getLogger("trilithon.error")
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def run_server(app: Any, options: Options) -> int:
+    """Serve until SIGINT or SIGTERM and return the exit code, every fault told in one message on standard error.
+
+    Ends the process itself where requests had to be cut off, whose threads would otherwise keep it alive.
+    """
+    configure(options)
+    server = Server(app, options)
+    try:
+        serve_until_signal(server)
+    except LoadError as error:
+        return tell(explain(error), ExitCode.LOAD)
+    except BindError as error:
+        return tell(f"trilithon: {error}", ExitCode.BIND)
+    except ConfigError as error:
+        return tell(f"trilithon: {error}", ExitCode.USAGE)
+    except StartupError as error:
+        return tell(f"trilithon: the application's start-up failed: {error}", ExitCode.STARTUP)
+    if server.cut_off:
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(ExitCode.OK)
+    return int(ExitCode.OK)
+
+
+def run(app: Any, **options: Any) -> int:
+    """Serve an application, an object or a target such as "module:attr", until SIGINT or SIGTERM.
+
+    Keywords are the options of the table in docs/options.md. Returns the exit code, zero after a graceful stop.
+    Raises ConfigError for an option that cannot be used. Signals are handled only in the main thread.
+    """
+    return run_server(app, Options(**options))
+
+
+def tell(message: str, code: ExitCode) -> int:
+    """Print a fault and return its exit code."""
+    print(message, file=sys.stderr)
+    return int(code)
+
+
+def serve_until_signal(server: Server) -> None:
+    """Run a server in an event loop of its own; raises what `Server.start` raises."""
+    server.load()
+    needs_loop = any(loaded.interface != "wsgi" for _, loaded in server.loaded)
+    loop = loop_factory(server.options.loop, needs_loop)()
+    asyncio.set_event_loop(loop)
+    try:
+        task = loop.create_task(serve(server))
+        with Signals(server, task):
+            try:
+                loop.run_until_complete(task)
+            except asyncio.CancelledError:
+                log.info("stopped during the start-up")
+        leave_loop(loop)
+    finally:
+        asyncio.set_event_loop(None)
+        loop.close()
+
+
+async def serve(server: Server) -> None:
+    """Serve, with a line in the log at either end."""
+    await server.start()
+    log.info("%s", server.describe())
+    await server.serve_on()
+    log.info("stopped")
+
+
+def leave_loop(loop: asyncio.AbstractEventLoop) -> None:
+    """Cancel the tasks that the application left behind and finish its generators."""
+    tasks = asyncio.all_tasks(loop)
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        loop.run_until_complete(asyncio.wait(tasks, timeout=1.0))
+    loop.run_until_complete(loop.shutdown_asyncgens())
+
+
+def loop_factory(choice: str, needs_loop: bool) -> Callable[[], asyncio.AbstractEventLoop]:
+    """Return what makes the event loop of a choice; raises ConfigError when uvloop is asked for and missing.
+
+    With "auto" uvloop is used where it is installed and an ASGI application needs a loop at all.
+    """
+    if choice == "asyncio" or (choice == "auto" and not needs_loop):
+        return asyncio.new_event_loop
+    try:
+        import uvloop
+    except ImportError:
+        if choice == "auto":
+            return asyncio.new_event_loop
+        raise ConfigError("loop", choice, "uvloop is not installed; type pip install 'trilithon[uvloop]'") from None
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory
+
+
+class Signals:
+    """SIGINT and SIGTERM while a server runs: the first one stops it gracefully, the second ends the process.
+
+    Handlers of the interpreter, not of the loop, so that they work while an application blocks the loop. Does nothing
+    outside the main thread.
+    """
+
+    def __init__(self, server: Server, task: "asyncio.Task[None]") -> None:
+        self.server = server
+        self.task = task
+        self.seen = False
+        self.previous: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> "Signals":
+        if threading.current_thread() is threading.main_thread():
+            for number in SIGNALS:
+                self.previous[number] = signal.signal(number, self.handle)
+        return self
+
+    def __exit__(self, *fault: object) -> None:
+        for number, handler in self.previous.items():
+            signal.signal(number, handler)
+
+    def handle(self, number: int, frame: FrameType | None) -> None:
+        """Take a signal."""
+        if self.seen:
+            os.write(2, b"trilithon: second signal, ended at once\n")
+            os._exit(128 + number)
+        self.seen = True
+        loop = self.task.get_loop()
+        if self.server.is_serving():
+            self.server.stop()
+        else:
+            loop.call_soon_threadsafe(self.task.cancel)

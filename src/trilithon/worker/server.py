@@ -1,0 +1,298 @@
+"""A server: applications, their lifespans, the drivers and the listening sockets, in one process."""
+
+import asyncio
+import logging
+import os
+import platform
+import socket
+import time
+from typing import Any
+
+from trilithon.foundation.errors import ConfigError, StartupError
+from trilithon.foundation.leaf import COMPILED
+from trilithon.foundation.options import Options
+from trilithon.foundation.version import VERSION
+from trilithon.gateway.asgi import AsgiGateway, adapt_asgi2
+from trilithon.gateway.lifespan import Lifespan
+from trilithon.gateway.mount import Mount, Router, normal_prefix
+from trilithon.gateway.wsgi import WsgiGateway
+from trilithon.net.binding import bind, spell
+from trilithon.net.engine import Engine
+from trilithon.wire.exchange import Exchange
+from trilithon.wire.http1 import Stamp, Terms
+from trilithon.worker.crew import Crew
+from trilithon.worker.loader import Loaded, load
+from trilithon.worker.logs import open_access_log
+from trilithon.worker.looping import LoopDriver
+from trilithon.worker.sentinel import Sentinel
+
+log = logging.getLogger("trilithon.error")
+
+
+
+class Server:
+    """Serves one application, or several mounted ones, inside a running event loop.
+
+    `app` is an application object or a target such as "module:attr"; with mounts in the options it may be None.
+    Either await `serve`, or await `start` and later `close`. WSGI applications run on threads of their own, ASGI
+    applications on the loop. Raises LoadError, BindError and StartupError from `start`.
+    """
+
+    def __init__(self, app: Any = None, options: Options | None = None) -> None:
+        self.options = options if options is not None else Options()
+        self.app = app
+        self.loaded: list[tuple[str, Loaded]] = []
+        self.lifespans: list[Lifespan] = []
+        self.gateways: list[AsgiGateway | WsgiGateway] = []
+        self.sockets: list[socket.socket] = []
+        self.unix_paths: list[str] = []
+        self.addresses: list[tuple[str, int] | str] = []
+        self.looping: LoopDriver | None = None
+        self.crew: Crew | None = None
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self.stopping = asyncio.Event()
+        self.emptied = asyncio.Event()
+        self.cut_off = 0
+
+    def load(self) -> None:
+        """Import the applications; raises LoadError. Called by `start` unless it was called before."""
+        if self.loaded:
+            return
+        options = self.options
+        places = [("", self.app, options.factory)] if self.app is not None else []
+        places += [(normal_prefix(prefix), target, False) for prefix, target in options.mount_table()]
+        if not places:
+            raise ConfigError("mounts", "", "name an application, or mount one")
+        for prefix, target, factory in places:
+            loaded = load(target, interface=options.interface, factory=factory, app_dir=options.app_dir)
+            self.loaded.append((prefix, loaded))
+
+    async def serve(self) -> None:
+        """Start, serve until `stop` is called, then close."""
+        await self.start()
+        await self.serve_on()
+
+    async def serve_on(self) -> None:
+        """Serve, after `start`, until `stop` is called, then close."""
+        try:
+            await self.stopping.wait()
+        finally:
+            await self.close()
+
+    def stop(self) -> None:
+        """Begin the graceful stop; thread-safe and idempotent. Whoever awaits `serve` sees it through."""
+        loop = self.loop
+        if loop is None:
+            self.stopping.set()
+            return
+        try:
+            loop.call_soon_threadsafe(self.stopping.set)
+        except RuntimeError:
+            pass  # the loop is closed: there is nothing left to stop
+
+    async def start(self) -> None:
+        """Load, bind, run the start-ups and begin to accept."""
+        self.loop = asyncio.get_running_loop()
+        self.load()
+        try:
+            self.bind()
+            mounts = [Mount(prefix, self.connect(loaded), self.options.root_path) for prefix, loaded in self.loaded]
+            for lifespan in self.lifespans:
+                if not await lifespan.start():
+                    raise StartupError(lifespan.message or "no reason given")
+            self.drive(Router(mounts, self.options.root_path))
+        except BaseException:
+            await self.end_lifespans()
+            self.close_sockets()
+            raise
+
+    def bind(self) -> None:
+        """Listen on all addresses, without accepting yet; raises BindError."""
+        for address in self.options.addresses():
+            for sock in bind(address, self.options.backlog):
+                self.sockets.append(sock)
+                self.addresses.append(spell(sock))
+            if address.path:
+                self.unix_paths.append(address.path)
+
+    def connect(self, loaded: Loaded) -> AsgiGateway | WsgiGateway:
+        """Make the gateway of a loaded application."""
+        options = self.options
+        gateway: AsgiGateway | WsgiGateway
+        if loaded.interface == "wsgi":
+            gateway = WsgiGateway(
+                loaded.app,
+                options.threads > 1,
+                options.request_buffer_bytes,
+                options.environ_table(),
+                options.underscore_fields == "refuse",
+            )
+        else:
+            app: Any = adapt_asgi2(loaded.app) if loaded.interface == "asgi2" else loaded.app
+            lifespan = Lifespan(app, options.lifespan)
+            self.lifespans.append(lifespan)
+            gateway = AsgiGateway(app, self.running_loop(), lifespan.state)
+            gateway.on_leave = self.leave
+        self.gateways.append(gateway)
+        return gateway
+
+    def running_loop(self) -> asyncio.AbstractEventLoop:
+        """Return the loop the server was started in."""
+        if self.loop is None:
+            raise StartupError("the server was not started")
+        return self.loop
+
+    def drive(self, router: Router) -> None:
+        """Make an engine for each interface that is there, connect the drivers and begin to accept."""
+        options = self.options
+        limits = options.limits()
+        read_ahead = max(limits.buffers.read_ahead_bytes, limits.buffers.request_buffer_bytes)
+        terms = Terms(limits.message, read_ahead, Stamp(), options.server_header.encode("latin-1"))
+        terms.max_requests = limits.capacity.max_keep_alive_requests
+        journal = open_access_log(options)
+        asgi = [gateway for gateway in self.gateways if isinstance(gateway, AsgiGateway)]
+        wsgi = [gateway for gateway in self.gateways if isinstance(gateway, WsgiGateway)]
+        loop_engine = Engine(terms, limits, journal) if asgi else None
+        crew_engine = Engine(terms, limits, journal) if wsgi else None
+        if crew_engine is not None:
+            threads = min(options.threads, limits.capacity.max_requests or options.threads)
+            self.crew = Crew(crew_engine, threads, router, loop_engine)
+            self.crew.on_drained = self.drained_elsewhere
+            for gateway in wsgi:
+                gateway.start = self.crew.enqueue
+        if loop_engine is not None:
+            self.looping = LoopDriver(loop_engine, self.running_loop(), router, crew_engine)
+            self.looping.on_drained = self.emptied.set
+            for call_gateway in asgi:
+                if limits.capacity.max_requests:
+                    call_gateway.on_ended = self.looping.call_ended
+            self.looping.start()
+        # New connections come in where most requests belong: at the engine of the application at the root.
+        root = router.mounts[-1].gateway
+        first = loop_engine if isinstance(root, AsgiGateway) or crew_engine is None else crew_engine
+        for sock in self.sockets:
+            if first is not None:
+                first.listen(sock)
+        if first is loop_engine and self.looping is not None:
+            self.looping.turn()
+        if self.crew is not None:
+            self.crew.start()
+            Sentinel(self.crew).start()
+
+    def leave(self, error: BaseException) -> None:
+        """Stop because the application raised SystemExit or KeyboardInterrupt."""
+        self.stopping.set()
+
+    def drained_elsewhere(self) -> None:
+        """Take note, from a crew thread, that the crew has nothing left."""
+        try:
+            self.running_loop().call_soon_threadsafe(self.emptied.set)
+        except RuntimeError:
+            pass  # the loop is closed: nobody waits any more
+
+    async def close(self) -> None:
+        """Stop accepting, let what runs finish within the graceful time-out, end the lifespans; idempotent."""
+        self.stopping.set()
+        deadline = time.monotonic() + self.options.graceful_timeout_s
+        if self.looping is not None:
+            self.looping.stop()
+        if self.crew is not None:
+            self.crew.stop()
+        while not self.is_drained():
+            self.emptied.clear()
+            if self.is_drained():
+                break
+            left = deadline - time.monotonic()
+            if left <= 0:
+                await self.cut()
+                break
+            try:
+                await asyncio.wait_for(self.emptied.wait(), left)
+            except TimeoutError:
+                continue
+        if self.looping is not None:
+            self.looping.close()
+            self.looping.engine.close()
+            self.looping = None
+        if self.crew is not None:
+            self.crew.engine.close()
+            self.crew = None
+        await self.end_lifespans()
+        self.close_sockets()
+
+    def is_serving(self) -> bool:
+        """Tell whether the start-up is over."""
+        return self.looping is not None or self.crew is not None
+
+    def is_drained(self) -> bool:
+        """Tell whether nothing runs any more."""
+        if self.crew is not None and not self.crew.drained.is_set():
+            return False
+        if self.looping is None:
+            return True
+        return not self.looping.engine.connections and not any(
+            gateway.running for gateway in self.gateways if isinstance(gateway, AsgiGateway)
+        )
+
+    async def cut(self) -> None:
+        """Cut off what the graceful time-out left: each request is logged with its age."""
+        now = time.monotonic()
+        for engine in self.engines():
+            for connection in list(engine.connections.values()):
+                exchange = connection.protocol.exchange
+                if exchange is not None:
+                    self.report(exchange, now)
+        tasks = []
+        for gateway in self.gateways:
+            if isinstance(gateway, AsgiGateway):
+                tasks += [call.task for call in gateway.running if call.task is not None]
+                gateway.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=1.0)
+        if self.crew is not None:
+            self.crew.abandon()
+            await asyncio.to_thread(self.crew.drained.wait, 2.0)
+
+    def engines(self) -> list[Engine]:
+        """Return the engines that are there."""
+        drivers = (self.looping, self.crew)
+        return [driver.engine for driver in drivers if driver is not None]
+
+    def report(self, exchange: Exchange, now: float) -> None:
+        """Log a request that is cut off."""
+        self.cut_off += 1
+        path = exchange.head.path.decode("latin-1").encode("unicode_escape").decode("ascii")
+        age = now - exchange.opened_at
+        log.warning("cut off by the graceful time-out: %s %s, running for %.1f s", exchange.head.method, path, age)
+
+    async def end_lifespans(self) -> None:
+        """Run the shutdowns of what was started, last first."""
+        while self.lifespans:
+            await self.lifespans.pop().stop(self.options.lifespan_timeout_s)
+
+    def close_sockets(self) -> None:
+        """Close what an engine has not closed, and remove the Unix sockets."""
+        for sock in self.sockets:
+            sock.close()
+        self.sockets.clear()
+        for path in self.unix_paths:
+            try:
+                os.unlink(path)
+            except OSError:
+                pass  # somebody else has removed it
+        self.unix_paths.clear()
+
+    def describe(self) -> str:
+        """Return the line that says what serves what and where."""
+        build = "compiled" if COMPILED else "pure Python"
+        places = ", ".join(spell_url(address) for address in self.addresses)
+        apps = ", ".join(f"{prefix or '/'} {loaded.target} ({loaded.interface})" for prefix, loaded in self.loaded)
+        return f"trilithon {VERSION} ({build}, Python {platform.python_version()}) serves {apps} on {places}"
+
+
+def spell_url(address: tuple[str, int] | str) -> str:
+    """Return an address as a URL."""
+    if isinstance(address, str):
+        return address
+    host = f"[{address[0]}]" if ":" in address[0] else address[0]
+    return f"http://{host}:{address[1]}"
