@@ -29,11 +29,14 @@ class Running:
         self.log = ""
 
     def wait_for(self, pattern):
-        """Read standard error until a line matches; the test's own time-out is the deadline."""
-        for line in self.process.stderr:
+        """Read standard error until something matches; the test's own time-out is the deadline."""
+        while not (match := re.search(pattern, self.log, re.M)):
+            line = self.process.stderr.readline()
+            if not line:
+                break
             self.log += line
-            if match := re.search(pattern, line):
-                return match
+        if match:
+            return match
         raise AssertionError(f"the command ended with {self.process.wait()} before {pattern!r}:\n{self.log}")
 
     def port(self, host="127.0.0.1"):

@@ -174,9 +174,11 @@ def test_the_access_log_is_off_where_standard_error_is_no_terminal(serving):
 
 def test_a_logging_configuration_takes_both_logs(serving, tmp_path, write):
     log = tmp_path / "all.log"
-    handlers = {"file": {"class": "logging.FileHandler", "filename": str(log), "formatter": "fields"}}
-    formatters = {"fields": {"format": "%(name)s %(status)s", "defaults": {"status": "-"}}}
-    loggers = {name: {"handlers": ["file"], "level": "INFO"} for name in ("trilithon.access", "trilithon.error")}
+    handlers = {
+        name: {"class": "logging.FileHandler", "filename": str(log), "formatter": name} for name in ("access", "error")
+    }
+    formatters = {"access": {"format": "%(name)s %(status)s"}, "error": {"format": "%(name)s"}}
+    loggers = {f"trilithon.{name}": {"handlers": [name], "level": "INFO"} for name in ("access", "error")}
     write({"log.json": json.dumps({"handlers": handlers, "formatters": formatters, "loggers": loggers})})
     with socket.create_server(("127.0.0.1", 0)) as listener:
         bind = f"fd:{listener.fileno()}"
@@ -186,7 +188,7 @@ def test_a_logging_configuration_takes_both_logs(serving, tmp_path, write):
         assert server.stop() == 0
     assert server.log == ""
     lines = log.read_text().splitlines()
-    assert "trilithon.access 200" in lines and "trilithon.error -" in lines
+    assert "trilithon.access 200" in lines and "trilithon.error" in lines
 
 
 def test_an_application_that_disables_loggers_does_not_silence_the_server(serving):

@@ -19,6 +19,7 @@ from trilithon.worker.logs import (
     StandardErrorHandler,
     configure,
     escape,
+    open_access_log,
     read_log_config,
 )
 
@@ -65,9 +66,18 @@ def test_the_level_is_the_one_asked_for(capsys):
     assert "loud" in captured and "quiet" not in captured
 
 
-def test_configuring_twice_shows_lines_once_and_wakes_silenced_loggers(capsys):
+def test_an_application_that_silences_all_loggers_does_not_silence_the_server(capsys):
     configure(Options())
-    logging.getLogger(ERROR_LOGGER).disabled = True  # as dictConfig of an application does by default
+    logging.getLogger(ERROR_LOGGER).disabled = True  # as dictConfig does by default
+    open_access_log(Options())
+
+    error_log().warning("awake")
+
+    assert "awake" in capsys.readouterr().err
+
+
+def test_configuring_twice_shows_lines_once(capsys):
+    configure(Options())
     configure(Options())
 
     error_log().warning("once")

@@ -14,6 +14,7 @@ from trilithon.cli.serving import check, serve
 from trilithon.foundation import leaf
 from trilithon.foundation.errors import ConfigError, LoadError
 from trilithon.foundation.exit_codes import ExitCode
+from trilithon.foundation.version import VERSION
 from trilithon.worker.loader import explain
 
 _OWN_FLAGS = ("--help", "-h", "--version", "-V")
@@ -43,10 +44,8 @@ class MainGroup(click.Group):
 
 def version() -> str:
     """Return the version, which build runs and on which Python."""
-    from trilithon import __version__
-
     build = "compiled" if leaf.COMPILED else "pure Python"
-    return f"trilithon {__version__}, {build}, {platform.python_implementation()} {platform.python_version()}"
+    return f"trilithon {VERSION}, {build}, {platform.python_implementation()} {platform.python_version()}"
 
 
 def _print_version(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:

@@ -75,18 +75,15 @@ class StandardErrorHandler(logging.Handler):
 def configure(options: Options) -> None:
     """Set up the loggers `trilithon.error` and `trilithon.access`; idempotent.
 
-    Call it in the process that the server owns, before the application is loaded and once more after it: an application
-    that calls `dictConfig` with its default of disabling known loggers would silence the server otherwise. Handlers
-    that somebody set on these loggers, or on `trilithon`, are kept and none is added. Raises `ConfigError` for a
-    `log_config` that cannot be used.
+    Call it in the process that the server owns, before the application is loaded. Handlers that somebody set on these
+    loggers, or on `trilithon`, are kept and none is added. Raises `ConfigError` for a `log_config` that cannot be used.
     """
     if options.log_config:
         _apply(options.log_config)
     level = options.log_level.upper()
     error = logging.getLogger(ERROR_LOGGER)
     access = logging.getLogger(ACCESS_LOGGER)
-    for logger in (error, access):
-        logger.disabled = False
+    _wake()
     if error.level == logging.NOTSET or not options.log_config:
         error.setLevel(level)
     if access.level == logging.NOTSET:
@@ -117,7 +114,12 @@ def read_log_config(path: str) -> dict[str, Any]:
 
 
 def open_access_log(options: Options) -> "AccessLog | None":
-    """Return the access log that `options` ask for, none when it is off."""
+    """Return the access log that `options` ask for, none when it is off.
+
+    Call it after the application is loaded, which may have set handlers, or silenced all loggers that it did not name:
+    that is the default of `dictConfig`. The server's loggers are woken again.
+    """
+    _wake()
     form = options.access_log
     if form == "auto":
         form = "common" if _has_handlers(logging.getLogger(ACCESS_LOGGER)) or _stderr_is_terminal() else "off"
@@ -326,6 +328,11 @@ def _apply(path: str) -> None:
     except Exception as fault:
         cause = f": {fault.__cause__}" if fault.__cause__ else ""
         raise ConfigError("log_config", path, f"dictConfig refuses it: {fault}{cause}") from None
+
+
+def _wake() -> None:
+    for name in (ERROR_LOGGER, ACCESS_LOGGER):
+        logging.getLogger(name).disabled = False
 
 
 def _has_handlers(logger: logging.Logger) -> bool:
