@@ -10,6 +10,8 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 SOURCE = Path("src")
+# Annotations are for people and mypy; only the `.pxd` files give C types, so that both builds accept the same values.
+DIRECTIVES = {"language_level": "3str", "binding": False, "embedsignature": False, "annotation_typing": False}
 FLAGS = ["-O2", "-fno-plt"] if sys.platform.startswith("linux") else ["-O2"]
 
 
@@ -78,10 +80,10 @@ def extensions():
             list(hot_modules()),
             include_path=["src"],
             build_dir="build/cython",
-            compiler_directives={"language_level": "3str", "binding": False, "embedsignature": False},
+            compiler_directives=DIRECTIVES,
         )
     except CompileError as fault:
-        stay_pure(str(fault).splitlines()[-1])
+        stay_pure(f"Cython rejects {str(fault).splitlines()[-1]}")
         return []
 
 

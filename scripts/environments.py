@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 CACHE = ROOT / ".cache"
 SOURCES = ("src", "setup.py", "pyproject.toml", "README.md", "LICENSE")
 
-PURE = "no C compiler or no Python headers here: this is the pure Python build, which is slower"
+NOT_COMPILED = "trilithon: not compiled ("
 
 # What a Python tells about itself; the last two decide whether it can make an environment and compile for it.
 PROBE = """
@@ -154,7 +154,7 @@ class Environment:
         variables = {"TRILITHON_PURE": "1"} if pure else {"TRILITHON_PURE": ""}
         self.pip("install", "-v", "--no-deps", "--no-build-isolation", "--force-reinstall", str(copy), **variables)
         if insist and self.compiled() == pure:
-            raise Problem(f"the wrong build of trilithon came out; {self.log.relative_to(ROOT)} says why")
+            raise Problem(f"{self.why_pure()}\nthe wrong build came out; the whole log is {self.log.relative_to(ROOT)}")
         self.write_stamp({**self.stamp(), "sources": digest})
 
     def compiled(self) -> bool:
@@ -162,6 +162,14 @@ class Environment:
         code = "from trilithon.foundation import leaf; print(leaf.COMPILED)"
         command = [self.executable, "-I", "-c", code]
         return subprocess.run(command, capture_output=True, text=True, check=True, cwd="/").stdout.strip() == "True"
+
+    def why_pure(self) -> str:
+        """Return the line of the last build that says why nothing was compiled; empty for the compiled build."""
+        if self.compiled():
+            return ""
+        lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines() if self.log.exists() else []
+        said = [line[line.index(NOT_COMPILED) :] for line in lines if NOT_COMPILED in line]
+        return said[-1] if said else "trilithon: this is the pure Python build, which is slower"
 
     def pip(self, *arguments: str, **variables: str) -> None:
         """Run this environment's pip."""
