@@ -18,8 +18,9 @@ from asgi_apps import (
     traceback_records,
     wait_until,
 )
-from trilithon.testing import serve
 from wire_client import Wire, ask
+
+from trilithon.testing import serve
 
 pytestmark = pytest.mark.real
 CONTEXT: contextvars.ContextVar[str] = contextvars.ContextVar("CONTEXT", default="fresh")

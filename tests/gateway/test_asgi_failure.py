@@ -17,8 +17,9 @@ from asgi_apps import (
     traceback_records,
     wait_until,
 )
-from trilithon.testing import serve
 from wire_client import Truncated, Wire, ask
+
+from trilithon.testing import serve
 
 pytestmark = pytest.mark.real
 

@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 from asgi_apps import Notes, body, both_loops, error_records, http_only, raised_by, respond, start, wait_until
-from trilithon.testing import serve
 from wire_client import Truncated, Wire, ask
+
+from trilithon.testing import serve
 
 pytestmark = pytest.mark.real
 

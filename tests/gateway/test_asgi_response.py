@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 from asgi_apps import Gate, Notes, body, both_loops, http_only, raised_by, respond, start
-from trilithon.testing import serve
 from wire_client import Wire, ask
+
+from trilithon.testing import serve
 
 pytestmark = pytest.mark.real
 

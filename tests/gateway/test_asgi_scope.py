@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 from asgi_apps import Notes, both_loops, http_only, respond
-from trilithon.testing import serve
 from wire_client import Wire, ask, request
+
+from trilithon.testing import serve
 
 pytestmark = pytest.mark.real
 

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 from asgi_apps import Gate, Notes, both_loops, error_records, http_only, read_body, respond
-from trilithon.testing import serve
 from wire_client import DEADLINE_S, Wire, ask, request
+
+from trilithon.testing import serve
 
 pytestmark = pytest.mark.real
 

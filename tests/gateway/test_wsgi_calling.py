@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 from raw_client import DEADLINE_S, RawClient, fetch, request_bytes
-from trilithon.testing import serve
 from wsgi_apps import PLAIN, Blocks, hello, wait_for
+
+from trilithon.testing import serve
 
 pytestmark = pytest.mark.real
 

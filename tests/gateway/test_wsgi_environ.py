@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 from raw_client import RawClient, chunked, fetch
-from trilithon.testing import serve
 from wsgi_apps import Keep, hello
 
 from trilithon.foundation.errors import ConfigError
+from trilithon.testing import serve
 
 pytestmark = pytest.mark.real
 

@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 from raw_client import fetch
-from trilithon.testing import serve
 from wsgi_apps import Attempt
+
+from trilithon.testing import serve
 
 pytestmark = pytest.mark.real
 

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 from raw_client import DEADLINE_S, RawClient, chunked, request_bytes
-from trilithon.testing import serve
 from wsgi_apps import PLAIN, hello, wait_for
+
+from trilithon.testing import serve
 
 pytestmark = pytest.mark.real
 

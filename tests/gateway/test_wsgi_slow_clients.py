@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 from raw_client import DEADLINE_S, RawClient, request_bytes
-from trilithon.testing import serve
 from wsgi_apps import PLAIN, hello
+
+from trilithon.testing import serve
 
 pytestmark = pytest.mark.real
 

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 from raw_client import Answer, RawClient, fetch, request_bytes
-from trilithon.testing import serve
 from wsgi_apps import PLAIN, Attempt, Blocks, answering, hello
+
+from trilithon.testing import serve
 
 pytestmark = pytest.mark.real
 

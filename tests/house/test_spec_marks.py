@@ -1,8 +1,9 @@
 """The checklists can be read, every spec mark cites a line of them, and the reader of both is right."""
 
 import pytest
-from scripts import checklist
 from tree import ROOT
+
+from scripts import checklist
 
 SAMPLE = """\
 # A list

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from trilithon.testing import serve
 
 from tests.wire.client import Client
+from trilithon.testing import serve
 
 from .applications import Held
 

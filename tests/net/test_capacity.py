@@ -7,9 +7,9 @@ import textwrap
 import time
 
 import pytest
-from trilithon.testing import serve
 
 from tests.wire.client import Client
+from trilithon.testing import serve
 
 from .applications import Held
 from .pacing import reset, stays_silent

@@ -5,9 +5,9 @@ import threading
 from typing import Any
 
 import pytest
-from trilithon.testing import serve
 
 from tests.wire.client import Client
+from trilithon.testing import serve
 
 from .applications import WAIT_S, Held, Reader, Receive, Send, Writer, lifespan, respond
 from .pacing import reset

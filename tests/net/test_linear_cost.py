@@ -4,11 +4,11 @@ import time
 from collections.abc import Callable
 
 import pytest
-from trilithon.testing import serve
 
 from tests.wire.client import Client
 from tests.wire.inmemory import Connection, drive
 from trilithon.foundation.limits import MessageLimits
+from trilithon.testing import serve
 
 from .applications import Reader
 

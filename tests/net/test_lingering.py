@@ -4,9 +4,9 @@ import socket
 import time
 
 import pytest
-from trilithon.testing import serve
 
 from tests.wire.client import Client
+from trilithon.testing import serve
 
 from .applications import Held, Reader
 

@@ -4,9 +4,9 @@ import select
 import socket
 
 import pytest
-from trilithon.testing import serve
 
 from tests.wire.client import Client
+from trilithon.testing import serve
 
 from .applications import Held
 from .pacing import stays_silent

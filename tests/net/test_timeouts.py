@@ -6,9 +6,9 @@ import time
 from typing import Any
 
 import pytest
-from trilithon.testing import serve
 
 from tests.wire.client import Client
+from trilithon.testing import serve
 
 from .applications import Held, Reader, Writer
 from .pacing import drip, seconds_to_end, stays_silent
