@@ -21,6 +21,8 @@ class Stat(NamedTuple):
     session: int
     user: int
     system: int
+    begun: int
+    is_running: bool
 
 
 def read_stat(pid: int) -> Stat | None:
@@ -32,7 +34,8 @@ def read_stat(pid: int) -> Stat | None:
     # The command name stands in brackets and may hold anything, so the rest is counted from the last bracket.
     words = text[text.rindex(")") + 2 :].split()
     user, system, reaped_user, reaped_system = map(int, words[11:15])
-    return Stat(pid, int(words[1]), int(words[3]), user + reaped_user, system + reaped_system)
+    times = (user + reaped_user, system + reaped_system)
+    return Stat(pid, int(words[1]), int(words[3]), *times, begun=int(words[19]), is_running=words[0] not in "ZX")
 
 
 def family(root: int) -> list[Stat]:
@@ -54,24 +57,36 @@ def pinned(command: list[str], core: int | None) -> list[str]:
     return ["taskset", "-c", str(core), *command]
 
 
+def still_running(known: dict[int, int]) -> dict[int, int]:
+    """Return those of `known` (process id to starting time) that run; an id alone may have passed to another."""
+    now = {pid: read_stat(pid) for pid in known}
+    return {pid: stat.begun for pid, stat in now.items() if stat and stat.is_running and stat.begun == known[pid]}
+
+
 def end(process: subprocess.Popen[bytes]) -> None:
     """Ask the process and its family to end, then kill what is left; safe to repeat."""
-    members = {stat.pid for stat in family(process.pid)}
+    members = {stat.pid: stat.begun for stat in family(process.pid)}
     for urge in (signal.SIGTERM, signal.SIGKILL):
         for pid in members:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, urge)
         deadline_s = time.monotonic() + END_GRACE_S
-        while time.monotonic() < deadline_s:
-            process.poll()
-            left = {stat.pid for stat in family(process.pid)} if process.returncode is None else members
-            members = {pid for pid in members | left if read_stat(pid) is not None and pid != process.pid}
-            if process.returncode is not None and not members:
-                return
+        while members and time.monotonic() < deadline_s:
             time.sleep(0.01)
-        if process.returncode is None:
-            members.add(process.pid)
+            if process.poll() is None:
+                members |= {stat.pid: stat.begun for stat in family(process.pid)}
+            members = still_running(members)
     process.wait(timeout=5)
+
+
+@contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """Put off Ctrl-C and SIGTERM until the block is over: a second one must not leave a server behind."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextlib.contextmanager
@@ -92,4 +107,5 @@ def running(
     try:
         yield process
     finally:
-        end(process)
+        with undisturbed():
+            end(process)
