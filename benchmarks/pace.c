@@ -192,19 +192,22 @@ static double quantile_ms(double share) {
 
 static void run(double rate, double seconds) {
     struct epoll_event ready[256];
-    uint64_t begun = now_ns(), end = begun + (uint64_t)(seconds * 1e9), number = 0, now = begun;
-    while (now < end || (idle_count < connection_count && now < end + GRACE_S * 1000000000ull)) {
-        while (idle_count && now < end) {
-            uint64_t due = rate > 0 ? begun + (uint64_t)((double)number * 1e9 / rate) : now;
-            if (due > now || due >= end)
-                break;
-            number++;
+    uint64_t begun = now_ns(), end = begun + (uint64_t)(seconds * 1e9), number = 0, now = begun, due = begun;
+    /* What was due before the end is still sent after it, for a while: leaving it out would flatter a late server. */
+    while (now < end + GRACE_S * 1000000000ull) {
+        while (idle_count && due <= now && due < end) {
             send_request(take_idle(), due);
+            number++;
+            due = rate > 0 ? begun + (uint64_t)((double)number * 1e9 / rate) : now;
         }
+        if (due >= end && idle_count == connection_count)
+            break;
         int found = epoll_wait(poller, ready, 256, rate > 0 ? 0 : 20);
         for (int index = 0; index < found; index++)
             receive((int)ready[index].data.u32);
         now = now_ns();
+        if (rate <= 0)
+            due = now;
     }
     double spent = (double)(now - begun) / 1e9;
     uint64_t wanted = rate > 0 ? (uint64_t)(rate * seconds) : number;
@@ -225,7 +228,8 @@ int main(int count, char **words) {
     connection_count = atoi(words[2]);
     double rate = atof(words[3]), seconds = atof(words[4]);
     request_length = fread(request, 1, sizeof request, stdin);
-    if (connection_count < 1 || connection_count > MAX_CONNECTIONS || seconds <= 0 || seconds > 600 || !request_length) {
+    int is_sane = connection_count >= 1 && connection_count <= MAX_CONNECTIONS && seconds > 0 && seconds <= 600;
+    if (!is_sane || !request_length) {
         fprintf(stderr, "pace: 1 to %d connections, at most 600 seconds, and a request on stdin\n", MAX_CONNECTIONS);
         return 2;
     }

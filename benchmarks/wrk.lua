@@ -10,9 +10,13 @@ end
 
 function done(summary, latency, requests)
    local faults = summary.errors
+   local quantiles = {}
+   for place, percent in ipairs({50, 99, 99.9, 100}) do
+      quantiles[place] = latency:percentile(percent) / 1000
+   end
    io.write(string.format(
       'JSON {"requests": %d, "duration_us": %d, "refused": %d, "broken": %d, "timed_out": %d, ' ..
       '"p50_ms": %.4f, "p99_ms": %.4f, "p999_ms": %.4f, "max_ms": %.4f}\n',
       summary.requests, summary.duration, faults.status, faults.connect + faults.read + faults.write, faults.timeout,
-      latency:percentile(50) / 1000, latency:percentile(99) / 1000, latency:percentile(99.9) / 1000, latency.max / 1000))
+      unpack(quantiles)))
 end
