@@ -63,6 +63,7 @@ cdef class Exchange:
     cdef public double opened_at
 
     cpdef feed(self, bytes data)
+    @cython.locals(receiver=Receiver)
     cpdef lose(self)
     @cython.locals(body=list, data=bytes)
     cpdef bytes take_body(self)

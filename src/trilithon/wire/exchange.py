@@ -194,8 +194,10 @@ class Exchange:
         if self.outbound is not ENDED:
             self.outbound = LOST
             self.status = self.status or 499
-        if self.receiver is not None:
-            self.receiver.lost()
+        # The receiver is held here: it may take itself off the exchange, and compiled calls hold no reference.
+        receiver = self.receiver
+        if receiver is not None:
+            receiver.lost()
 
     # Inbound, called by the gateway.
 

@@ -1,10 +1,10 @@
 # C layout of an HTTP/1 connection.
 cimport cython
 from trilithon.wire.chunked cimport ChunkedDecoder
-from trilithon.wire.exchange cimport Carrier, Exchange, Peer, Transport
+from trilithon.wire.exchange cimport Carrier, Exchange, Peer, Receiver, Transport
 from trilithon.wire.framing cimport response_framing
 from trilithon.wire.head cimport RequestHead, parse_head
-from trilithon.wire.response cimport ResponseHead
+from trilithon.wire.response cimport ResponseHead, length_line
 
 cdef class Stamp:
     cdef public bytes line
@@ -39,7 +39,7 @@ cdef class Http1(Carrier):
 
     cpdef Exchange receive(self, bytes data)
     cpdef Exchange next(self)
-    @cython.locals(exchange=Exchange)
+    @cython.locals(exchange=Exchange, receiver=Receiver)
     cpdef receive_end(self)
     @cython.locals(exchange=Exchange)
     cpdef lose(self)
@@ -48,11 +48,11 @@ cdef class Http1(Carrier):
     cdef start_partial(self, bytes data)
     @cython.locals(terms=Terms, exchange=Exchange)
     cdef Exchange open(self, RequestHead head, bytes rest)
-    @cython.locals(content=bytes, complete=bint, exchange=Exchange)
+    @cython.locals(content=bytes, complete=bint, exchange=Exchange, receiver=Receiver)
     cdef receive_body(self, bytes data)
     cdef drain(self, bint complete, Py_ssize_t size)
     @cython.locals(exchange=Exchange)
-    cpdef fault(self, object error)
+    cpdef fault(self, object error, bint bodiless=*)
     cpdef time_out(self)
     @cython.locals(head=ResponseHead)
     cpdef answer(self, int status, bytes extra, bint bodiless=*)
@@ -63,5 +63,3 @@ cdef class Http1(Carrier):
     cdef bint must_abandon(self, Exchange exchange) except -1
     cdef end_response(self, Exchange exchange)
     cdef conclude(self)
-
-cdef bytes length_line(object length)

@@ -8,7 +8,7 @@ from trilithon.wire.chunked import ChunkedDecoder
 from trilithon.wire.exchange import BROKEN, COMPLETE, ENDED, FLOWING, LOST, OPEN, Carrier, Exchange, Peer, Transport
 from trilithon.wire.framing import CHUNKED, CLOSE, LENGTH, NONE, response_framing
 from trilithon.wire.head import PartialHead, RequestHead, parse_head, strip_empty_lines
-from trilithon.wire.response import own_body, own_head
+from trilithon.wire.response import length_line, own_body, own_head
 
 
 class Phase(Enum):
@@ -22,15 +22,9 @@ class Phase(Enum):
     OVER = "over"  # no request any more: everything is thrown away
 
 
-IDLE = Phase.IDLE
-HEAD = Phase.HEAD
-BODY = Phase.BODY
-WAIT = Phase.WAIT
-DRAIN = Phase.DRAIN
-OVER = Phase.OVER
+IDLE, HEAD, BODY, WAIT, DRAIN, OVER = Phase
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-LENGTH_LINES = {size: b"Content-Length: %d\r\n" % size for size in range(1024)}
 
 # An unread body is thrown away up to this size so that the connection can be used again; beyond it closing is cheaper.
 MAX_DRAIN_BYTES = 65536
@@ -132,8 +126,9 @@ class Http1(Carrier):
             if not self.paused:
                 self.paused = True
                 self.transport.pause()
-            if exchange.receiver is not None:
-                exchange.receiver.peer_ended()
+            receiver = exchange.receiver
+            if receiver is not None:
+                receiver.peer_ended()
         elif phase is BODY and exchange is not None:
             self.lose()
             self.transport.abort(self.headed and self.framing == CLOSE)
@@ -198,7 +193,8 @@ class Http1(Carrier):
             return None
         limit = terms.limits.max_body_bytes
         if limit and head.length > limit:
-            raise PeerError(413, "body larger than the limit", "RFC 9110 15.5.14")
+            self.fault(PeerError(413, "body larger than the limit", "RFC 9110 15.5.14"), head.method == "HEAD")
+            return None
         exchange = Exchange(self, head, self.peer)
         self.exchange = exchange
         self.requests += 1
@@ -226,7 +222,7 @@ class Http1(Carrier):
             except PeerError as error:
                 # Nothing of a request whose first bytes are already wrong reaches the application.
                 self.exchange = None
-                self.fault(error)
+                self.fault(error, head.method == "HEAD")
                 return None
         return exchange
 
@@ -267,8 +263,9 @@ class Http1(Carrier):
         elif exchange.body_bytes >= self.terms.read_ahead_bytes and not self.paused:
             self.paused = True
             self.transport.pause()
-        if exchange.receiver is not None and (content or complete):
-            exchange.receiver.body_arrived()
+        receiver = exchange.receiver  # held: it may take itself off the exchange, and compiled calls hold no reference
+        if receiver is not None and (content or complete):
+            receiver.body_arrived()
 
     def drain(self, complete: bool, size: int) -> None:
         """Throw away an unread body behind its response (RFC 9112 9.3), up to a bound."""
@@ -280,12 +277,14 @@ class Http1(Carrier):
             if self.left_to_drain < 0:
                 self.stop(True)
 
-    def fault(self, error: PeerError) -> None:
+    def fault(self, error: PeerError, bodiless: bool = False) -> None:
         """Answer a broken request with its status and close; the application is not called for it."""
         exchange = self.exchange
         if exchange is None:
-            self.phase = OVER
-            self.answer(error.status, b"")
+            if self.phase is DRAIN:
+                self.stop(True)  # its response is complete: another one would pass for that of the next request
+                return
+            self.answer(error.status, b"", bodiless)
             self.transport.rejected(error.status)
             return
         if exchange.outbound is FLOWING:
@@ -495,9 +494,3 @@ class Http1(Carrier):
     def congested(self) -> bool:
         """Tell whether the output is above its high-water mark."""
         return self.transport.congested()
-
-
-def length_line(length: int) -> bytes:
-    """Return the Content-Length field line."""
-    line = LENGTH_LINES.get(length)
-    return line if line is not None else b"Content-Length: %d\r\n" % length

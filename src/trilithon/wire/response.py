@@ -26,6 +26,7 @@ STATUS_LINES: dict[int, bytes] = {
     status: b"HTTP/1.1 %d %s\r\n" % (status, phrase.encode("ascii")) for status, phrase in REASONS.items()
 }
 MAX_KNOWN_LINES = 512
+LENGTH_LINES = {size: b"Content-Length: %d\r\n" % size for size in range(1024)}
 WSGI_STATUS_LINES: dict[str, tuple[int, bytes]] = {}
 
 
@@ -93,7 +94,10 @@ class ResponseHead:
         block = b"".join(parts)
         # Every line brings exactly one CRLF; anything beyond that would be response splitting (RFC 9110 5.5).
         if len(block.translate(None, VALUE_BYTES)) * 3 != 2 * len(parts):
-            raise AppValueError("a header value holds a control character (RFC 9110 5.5)")
+            for prefix, value in zip(parts[::3], parts[1::3], strict=True):
+                if value.translate(None, VALUE_BYTES):
+                    raise AppValueError(f"header {prefix[:-2]!r}: {value!r} holds a control character (RFC 9110 5.5)")
+            raise AppValueError("a header holds a control character (RFC 9110 5.5)")
         self.block = block
 
     def note(self, role: int, value: bytes, wsgi: bool) -> bool:
@@ -182,4 +186,10 @@ def own_body(status: int) -> bytes:
     return REASONS[status].encode("ascii") + b"\n"
 
 
-__all__ = ["FieldName", "ResponseHead", "asgi_head", "own_body", "own_head", "wsgi_head"]
+def length_line(length: int) -> bytes:
+    """Return the Content-Length field line."""
+    line = LENGTH_LINES.get(length)
+    return line if line is not None else b"Content-Length: %d\r\n" % length
+
+
+__all__ = ["FieldName", "ResponseHead", "asgi_head", "length_line", "own_body", "own_head", "wsgi_head"]
