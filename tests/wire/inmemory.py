@@ -74,7 +74,8 @@ class Connection:
 
     def feed(self, data: bytes) -> None:
         """Hand bytes over, as soon as the machine reads."""
-        self.inbox.append(data)
+        if data:
+            self.inbox.append(data)
         while self.inbox and not self.transport.paused and not self.transport.closed:
             self.run(self.machine.receive(self.inbox.pop(0)))
 

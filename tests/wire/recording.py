@@ -48,8 +48,13 @@ class Record:
             self.calls[port].append(call)
             return len(self.calls[port])
 
+    def forget(self, port: int) -> None:
+        """Forget the calls of an earlier connection from the same port."""
+        with self.lock:
+            self.calls.pop(port, None)
+
     def take(self, port: int) -> list[Call]:
-        """Return the calls of a connection once each has ended, and forget them; the port may be used again."""
+        """Return the calls of a connection once each has ended."""
         with self.lock:
             calls = self.calls.pop(port, [])
         deadline = time.monotonic() + ENDED_WITHIN_S

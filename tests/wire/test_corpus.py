@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+
 from trilithon.testing import serve
 
 from .client import Client
@@ -29,6 +30,7 @@ class Site:
     def run(self, case: Case, pieces: list[bytes], *, canary: bool, apart: bool = False) -> None:
         """Send `pieces` on a connection of its own and judge; `apart` sends the canary once the case is answered."""
         with Client(self.host, self.port) as client:
+            self.record.forget(client.local_port)
             client.send(*pieces)
             if case.eof:
                 client.finish()

@@ -3,10 +3,10 @@
 import time
 
 import pytest
-from trilithon.testing import serve
 
 from tests.net.applications import Held, Reader
 from tests.net.pacing import stays_silent
+from trilithon.testing import serve
 
 from .client import DEADLINE_S, Client
 from .replies import read_replies
@@ -65,7 +65,7 @@ def test_an_answer_without_reading_is_the_last(interface: str) -> None:
         if interface == "asgi":
             interim(client)
             assert not client.received.startswith(CONTINUE)
-        client.send(CANARY, CANARY)
+        client.send(CANARY, CANARY.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
         replies = client.replies(["POST"])
         assert replies[0].body == b"done /"
         if interface == "asgi":
