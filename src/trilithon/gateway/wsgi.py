@@ -11,7 +11,7 @@ from trilithon.foundation.errors import AppError, AppStateError, AppTypeError, C
 from trilithon.gateway.wsgi_environ import base_environ, fill_environ
 from trilithon.gateway.wsgi_file import FileWrapper
 from trilithon.gateway.wsgi_input import InputStream
-from trilithon.wire.exchange import COMPLETE, ENDED, FLOWING, FRESH, HELD, LOST, OPEN, Exchange, Receiver
+from trilithon.wire.exchange import COMPLETE, ENDED, FLOWING, HELD, LOST, OPEN, Exchange, Receiver
 from trilithon.wire.response import wsgi_head
 
 log = logging.getLogger("trilithon.error")
@@ -95,12 +95,22 @@ class WsgiCall:
         kind = type(iterable)
         if kind is list or kind is tuple:
             self.send_known(iterable)
-        elif kind is FileWrapper and not self.written and iterable.send(self.exchange, self.started):
-            return
+        elif kind is FileWrapper:
+            self.send_file(iterable)
         elif iterable is None or kind is str or kind is bytes or kind is bytearray:
             raise AppTypeError(f"the application returned {kind.__name__} instead of an iterable of bytes (PEP 3333)")
         else:
             self.send_blocks(iterable, known_length(iterable))
+
+    def send_file(self, wrapper: FileWrapper) -> None:
+        """Send a wrapped file: by the kernel or out of memory where nothing waits for the client, else in blocks."""
+        if not self.written and wrapper.send(self.exchange, self.started):
+            return
+        room = self.exchange.room()
+        if wrapper.in_memory():
+            self.finish(wrapper.file.read(room))
+        else:
+            self.send_blocks(wrapper if room < 0 else wrapper.up_to(room), -1)
 
     def send_known(self, blocks: Any) -> None:
         """Send blocks that are all there: nothing waits for the client, and their sum is the length."""
@@ -119,8 +129,10 @@ class WsgiCall:
             total += len(block)
         if not self.started:
             raise AppStateError("the application returned without calling start_response (PEP 3333)")
-        if exchange.outbound is HELD and exchange.response is not None and exchange.response.length < 0:
-            exchange.response.length = total
+        response = exchange.response
+        # Without a body of its own an answer must not claim the length of one (RFC 9110 8.6).
+        if exchange.outbound is HELD and response is not None and response.length < 0 and not exchange.bodiless:
+            response.length = total
         for block in blocks:
             if block:
                 room = exchange.room()
@@ -151,7 +163,9 @@ class WsgiCall:
             if not block:
                 continue
             room = exchange.room()
-            if 0 <= room <= len(block) or exchange.bodiless or (count == 1 and not self.written):
+            if exchange.bodiless and count != 1:
+                break  # nothing of it is sent, and the length of one block is not that of all
+            if 0 <= room <= len(block) or (count == 1 and not self.written):
                 self.finish(block)
                 return
             if not self.started:

@@ -27,6 +27,16 @@ class FileWrapper:
         while block := self.file.read(self.block_size):
             yield block
 
+    def up_to(self, room: int) -> Iterator[bytes]:
+        """Give blocks until `room` bytes are read or the file ends; what lies beyond is not asked for."""
+        while room > 0 and (block := self.file.read(min(self.block_size, room))):
+            room -= len(block)
+            yield block
+
+    def in_memory(self) -> bool:
+        """Tell whether the content is there already, so that reading it all at once takes neither time nor memory."""
+        return type(self.file) is io.BytesIO
+
     def send(self, exchange: Exchange, started: bool) -> bool:
         """Send the rest of a regular file without holding a thread; False when it must be read block by block."""
         span = self.span()
