@@ -14,7 +14,7 @@ from trilithon.testing import serve
 
 pytestmark = [
     pytest.mark.real,
-    # Django's own remark on a plain iterator behind ASGI and an asynchronous one behind WSGI, which are tested on purpose.
+    # Django's own remark on a plain iterator behind ASGI and the reverse, which are tested on purpose.
     pytest.mark.filterwarnings("ignore:StreamingHttpResponse must consume:Warning"),
 ]
 

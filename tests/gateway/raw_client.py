@@ -43,7 +43,7 @@ def request_bytes(
 
 @dataclass
 class Answer:
-    """One answer; `complete` is false when the connection ended inside it; `framing` is length, chunked, close, none."""
+    """One answer; `complete` is false when the connection ended inside it. Framing: length, chunked, close or none."""
 
     version: str
     status: int
@@ -74,7 +74,11 @@ class RawClient:
         self.socket.settimeout(DEADLINE_S)
         if receive_buffer_bytes:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_bytes)
-        self.socket.connect(path or (site.host, site.port))
+        try:
+            self.socket.connect(path or (site.host, site.port))
+        except OSError:
+            self.socket.close()
+            raise
         if not path:
             self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.waiting = b""

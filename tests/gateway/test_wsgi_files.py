@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 from raw_client import DEADLINE_S, Answer, RawClient, fetch, request_bytes
-from trilithon.testing import serve
 from wsgi_apps import PLAIN, hello
+
+from trilithon.testing import serve
 
 pytestmark = pytest.mark.real
 
@@ -204,8 +205,8 @@ def test_a_file_shorter_than_its_length_aborts(opener: str, path: Path) -> None:
     )
     with serve(application) as site, RawClient(site) as client:
         answer = client.ask()
-        assert not answer.complete
-        assert answer.body == CONTENT[: len(answer.body)]
+        # A plain file's size is known before the head goes out, so there an error can still be told.
+        assert answer.status == 500 or (not answer.complete and answer.body == CONTENT[: len(answer.body)])
         assert client.at_end()
 
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 from raw_client import DEADLINE_S, RawClient, chunked, fetch, request_bytes
-from trilithon.testing import serve
 from wsgi_apps import PLAIN, hello, wait_for
+
+from trilithon.testing import serve
 
 pytestmark = pytest.mark.real
 
@@ -49,7 +50,10 @@ READERS: dict[str, tuple[Reader, Callable[[bytes], Any]]] = {
     "read(None)": (lambda stream: stream.read(None), lambda body: body),
     "read of the length": (lambda stream: stream.read(2_000_000), lambda body: body),
     "small reads": (lambda stream: b"".join(iter(lambda: stream.read(1021), b"")), lambda body: body),
-    "exact counts": (lambda stream: [len(stream.read(5)), len(stream.read(20))], lambda body: [5, 20]),
+    "exact counts": (
+        lambda stream: [len(stream.read(size)) for size in (5, 20, -1)],
+        lambda body: [5, 20, len(body) - 25],
+    ),
     "read(0)": (lambda stream: (stream.read(0), stream.read()), lambda body: (b"", body)),
     "iteration": (lambda stream: list(stream), _lines),
     "readlines": (lambda stream: stream.readlines(), _lines),

@@ -156,6 +156,16 @@ def test_head_without_length_has_no_body_either(way: str) -> None:
         assert client.rest().endswith(b"\r\n\r\n")
 
 
+@pytest.mark.spec("W-CL-05")
+@pytest.mark.parametrize("kind", [list, tuple, iter, Blocks])
+@pytest.mark.parametrize("blocks", [[b"one"], [b"one", b"two"], [b"", b"one", b"", b"two"], []], ids=len)
+def test_head_never_announces_the_length_of_a_part(kind: Any, blocks: list[bytes]) -> None:
+    with serve(answering(lambda: kind(blocks))) as site, RawClient(site) as client:
+        announced = client.ask(method="HEAD").one("Content-Length")
+        assert announced in (None, str(len(b"".join(blocks))))
+        assert client.ask().body == b"".join(blocks)
+
+
 @pytest.mark.spec("W-CL-06")
 @pytest.mark.parametrize("status", ["204 No Content", "304 Not Modified"])
 @pytest.mark.parametrize("body", [[], [b""], [b"forbidden"], [b"for", b"bidden"]], ids=["none", "empty", "one", "two"])

@@ -11,8 +11,9 @@ from wsgiref.validate import validator
 
 import pytest
 from raw_client import RawClient, chunked, request_bytes
-from trilithon.testing import serve
 from wsgi_apps import PLAIN, wait_for
+
+from trilithon.testing import serve
 
 pytestmark = pytest.mark.real
 
@@ -252,7 +253,7 @@ def test_the_watch_on_stderr_would_see_a_missing_close(capfd: pytest.CaptureFixt
 
 
 def _minimal_environ() -> dict[str, Any]:
-    environ: dict[str, Any] = {}
+    environ: dict[str, Any] = {"QUERY_STRING": ""}
     setup_testing_defaults(environ)
     environ["wsgi.errors"] = sys.stderr
     return environ

@@ -170,7 +170,8 @@ def test_the_graceful_time_bounds_the_stop_and_names_what_was_cut_off(kind: str)
         while running_program.line() != "entered":
             assert running_program.process.poll() is None
         running_program.process.send_signal(signal.SIGTERM)
-        assert client.rest() == b""
+        # An ASGI application that is cancelled before it answered may still be answered for.
+        assert b" 200 " not in client.rest()
         code, _, err = running_program.end()
     assert code == 0
     (line,) = [line for line in err.splitlines() if "/stuck" in line]
