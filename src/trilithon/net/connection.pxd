@@ -1,7 +1,7 @@
 # C layout of a connection and of what it asks of its engine.
 cimport cython
 from trilithon.foundation.leaf cimport gather, receive, send
-from trilithon.wire.exchange cimport Exchange, Peer, Transport
+from trilithon.wire.exchange cimport Exchange, Peer, Receiver, Transport
 from trilithon.wire.http1 cimport Http1, Terms
 
 cdef class Tempo:
@@ -60,7 +60,7 @@ cdef class Connection(Transport):
     cpdef check_deadlines(self, double now)
     cdef read_expired(self, double now)
     cpdef soil(self)
-    @cython.locals(before=Py_ssize_t, exchange=Exchange)
+    @cython.locals(before=Py_ssize_t, exchange=Exchange, receiver=Receiver)
     cpdef flush(self)
     cdef double stall_deadline(self)
     @cython.locals(out=list, count=Py_ssize_t)

@@ -253,8 +253,10 @@ class Connection(Transport):
         if self.clogged and self.queued <= self.owner.tempo.low_water:
             self.clogged = False
             exchange = self.protocol.exchange
-            if exchange is not None and exchange.receiver is not None:
-                exchange.receiver.drained()
+            # A local reference: a receiver may drop itself from its exchange while it runs.
+            receiver = exchange.receiver if exchange is not None else None
+            if receiver is not None:
+                receiver.drained()
         if not self.queued and self.life is FINISHING:
             self.depart()
 

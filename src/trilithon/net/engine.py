@@ -281,8 +281,11 @@ class Engine(Owner):
         self.listeners.clear()
         self.terms.closing = True
         for connection in list(self.connections.values()):
-            if not connection.busy and connection.protocol.exchange is None and not connection.queued:
-                connection.close()
+            if not connection.busy and connection.protocol.exchange is None:
+                if connection.queued:
+                    connection.finish(False)
+                else:
+                    connection.close()
 
     def close(self) -> None:
         """Close everything at once."""
@@ -290,6 +293,7 @@ class Engine(Owner):
             listener.close()
         self.listeners.clear()
         for connection in list(self.connections.values()):
+            connection.protocol.lose()
             connection.abort(False)
         self.poller.close()
         for fd in set(self.bell):

@@ -180,13 +180,13 @@ class Crew:
         """Write what waits, poll, and sort what came."""
         engine = self.engine
         engine.flush()
+        if engine.terms.closing and not engine.connections:
+            self.finish()
+            return
         engine.poll(0.0 if engine.exchanges else engine.wait_s())
         exchanges = engine.exchanges
         while exchanges:
             self.sort(exchanges.popleft())
-        if engine.terms.closing and not engine.connections:
-            engine.flush()
-            self.finish()
 
     def finish(self) -> None:
         """Nothing is left to serve: let all threads end."""
