@@ -186,10 +186,18 @@ def own_body(status: int) -> bytes:
     return REASONS[status].encode("ascii") + b"\n"
 
 
+def own_answer(status: int, lines: bytes, bodiless: bool) -> bytes:
+    """Return a whole answer that the server makes itself, the last of its connection; `lines` are field lines."""
+    head = own_head(status, lines)
+    body = own_body(status)
+    last = b"Content-Length: %d\r\nConnection: close\r\n\r\n" % len(body)
+    return head.line + head.block + last + (b"" if bodiless else body)
+
+
 def length_line(length: int) -> bytes:
     """Return the Content-Length field line."""
     line = LENGTH_LINES.get(length)
     return line if line is not None else b"Content-Length: %d\r\n" % length
 
 
-__all__ = ["FieldName", "ResponseHead", "asgi_head", "length_line", "own_body", "own_head", "wsgi_head"]
+__all__ = ["FieldName", "ResponseHead", "asgi_head", "length_line", "own_answer", "own_body", "own_head", "wsgi_head"]
