@@ -23,7 +23,7 @@ SITE = """
 @pytest.fixture(autouse=True)
 def site(write):
     """Have an application in the directory."""
-    write({"site_under_test.py": SITE})
+    write({"site_under_test.py": SITE, "notes.txt": ""})
 
 
 def rows(text):
@@ -81,6 +81,12 @@ def test_check_of_mounts_needs_no_application(command):
     ]
 
 
+def test_a_usual_module_is_pointed_to_where_no_application_is_named(command, write):
+    write({"main.py": SITE})
+
+    assert "Here is main.py: trilithon main," in command().stderr
+
+
 def test_check_of_an_application_with_mounts_beside_it(command):
     done = command("check", "site_under_test:make", "--factory", "--mount", "/old=site_under_test:app")
 
@@ -122,7 +128,8 @@ def test_the_application_may_be_in_another_directory(command, write):
         (["check", "site_under_test", "and", "more"], 2, "unexpected extra arguments"),
         (["chek", "site_under_test"], 2, "No such command 'chek'. Did you mean 'check'?"),
         (["serv", "site_under_test"], 2, "Did you mean 'serve'?"),
-        (["check"], 2, "Type trilithon module:attr"),
+        (["check"], 2, "Type trilithon module:attr, or trilithon --help."),
+        (["notes.txt"], 3, "notes.txt is no Python file"),
         ([], 2, "Type trilithon module:attr"),
         (["--versoin"], 2, "No such option"),
         (["check", "--app-dir", "missing", "site_under_test"], 3, "is not a directory"),

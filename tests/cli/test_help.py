@@ -42,6 +42,11 @@ def test_help_fits_its_terminal_and_ends_well(command, arguments):
         assert [line for line in done.stdout.splitlines() if len(line) > int(columns)] == []
 
 
+@pytest.mark.parametrize(("word", "flag"), [("help", "--help"), ("version", "--version")])
+def test_the_words_do_what_the_flags_do(command, word, flag):
+    assert command(word).stdout == command(flag).stdout != ""
+
+
 def test_help_names_the_commands_and_the_way_to_all_options(command):
     text = command("--help").stdout
 

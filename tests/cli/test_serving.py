@@ -1,6 +1,7 @@
 """Serving from the command line: every form of bind, every source of options, exit codes and signals."""
 
 import json
+import os
 import re
 import signal
 import socket
@@ -162,6 +163,28 @@ def test_the_access_log_of_the_json_form(serving, target):
     assert server.stop() == 0
     line = json.loads(next(line for line in server.log.splitlines() if line.startswith("{")))
     assert (line["client"], line["method"], line["target"], line["status"]) == ("127.0.0.1", "GET", "/a", 200)
+
+
+def test_the_access_log_is_on_where_standard_error_is_a_terminal(tmp_path):
+    ours, theirs = os.openpty()
+    with socket.create_server(("127.0.0.1", 0)) as listener, open(ours, "rb", buffering=0) as terminal:
+        arguments = ["served_site", "-b", f"fd:{listener.fileno()}"]
+        process = subprocess.Popen(
+            [sys.executable, "-m", "trilithon", *arguments],
+            cwd=tmp_path,
+            env=environment(),
+            stderr=theirs,
+            pass_fds=[listener.fileno()],
+        )
+        os.close(theirs)
+        try:
+            assert fetch(listener.getsockname(), "/seen")[0] == 200
+        finally:
+            process.terminate()
+        assert process.wait(20) == 0
+        shown = terminal.read(1 << 16)
+
+    assert b'"GET /seen HTTP/1.1" 200' in shown
 
 
 def test_the_access_log_is_off_where_standard_error_is_no_terminal(serving):

@@ -18,6 +18,8 @@ from trilithon.foundation.version import VERSION
 from trilithon.worker.loader import explain
 
 _OWN_FLAGS = ("--help", "-h", "--version", "-V")
+# What people type for the flags; `trilithon serve help` reaches a module of that name.
+_WORDS = {"help": "--help", "version": "--version"}
 
 
 class MainGroup(click.Group):
@@ -119,6 +121,8 @@ def _routed(arguments: list[str]) -> list[str]:
     if not arguments:
         return ["serve"]
     first = arguments[0]
+    if len(arguments) == 1 and first in _WORDS:
+        return [_WORDS[first]]
     if first in group.commands or first in _OWN_FLAGS:
         return arguments
     plain = first.isidentifier() and len(arguments) > 1 and not arguments[1].startswith("-")

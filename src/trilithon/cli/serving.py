@@ -15,6 +15,8 @@ from trilithon.worker.interface import describe
 from trilithon.worker.loader import load
 from trilithon.worker.logs import read_log_config
 
+_USUAL_MODULES = ("main", "app", "application", "asgi", "wsgi")
+
 _APP_HELP = """
 APP is module:attr, a module alone (its app, application or create_app is taken), a .py file with or without :attr,
 or the settings module of a Django project. With --mount or mounts in TOML it may be left out.
@@ -59,7 +61,9 @@ def _settings(parameters: dict[str, Any]) -> Settings:
 def _need_application(app: str | None, settings: Settings) -> None:
     prefixes = [prefix for prefix, _ in settings.options.mount_table()]
     if app is None and not prefixes:
-        raise click.UsageError("No application is named. Type trilithon module:attr, such as trilithon main:app.")
+        names = [name for name in _USUAL_MODULES if (Path(settings.options.app_dir) / f"{name}.py").is_file()]
+        here = f" Here is {names[0]}.py: trilithon {names[0]}" if names else " Type trilithon module:attr"
+        raise click.UsageError(f"No application is named.{here}, or trilithon --help.")
     if app is not None and "/" in prefixes:
         raise ConfigError(
             settings.origins["mounts"], "/", f"{app} is served at / already; leave it out or mount it under a path"

@@ -119,6 +119,8 @@ def _import(place: str, directory: Path, target: str) -> ModuleType:
 def _as_path(place: str, directory: Path, target: str) -> Path | None:
     """Return the file that `place` names, none when it is a dotted name; the current directory goes first."""
     if not place.endswith(".py") and os.sep not in place:
+        if Path(place).is_file():
+            raise LoadError("application", target, f"{place} is no Python file; type a file that ends in .py")
         if all(part.isidentifier() for part in place.split(".")):
             return None
         raise LoadError(
