@@ -10,15 +10,16 @@ cdef class AccessLog:
     cdef readonly object _logger
     cdef readonly object _parent
     cdef readonly object _lock
-    cdef readonly dict _texts
+    cdef readonly dict _hosts
+    cdef readonly dict _lines
     cdef readonly long _second
     cdef readonly str _stamp
-    cdef public bytes _owed
+    cdef readonly bytes _owed
     cdef readonly long _lost
 
     cpdef record(self, object client, bytes request_line, int status, long sent_bytes, double duration_s)
     cpdef flush(self)
-    @cython.locals(texts=dict, stamp=str, lines=list, client=tuple, request_line=bytes, status=int, sent_bytes=long, duration_s=double, host=str, peer=str, request=str)
+    @cython.locals(hosts=dict, requests=dict, stamp=str, lines=list, client=tuple, request_line=bytes, status=int, sent_bytes=long, duration_s=double, host=str, peer=str, request=str)
     cdef list _common_lines(self, list batch)
-    @cython.locals(texts=dict, stamp=str, lines=list, client=tuple, request_line=bytes, status=int, sent_bytes=long, duration_s=double, host=str, peer=str, request=str)
+    @cython.locals(hosts=dict, requests=dict, stamp=str, lines=list, client=tuple, request_line=bytes, status=int, sent_bytes=long, duration_s=double, host=str, peer=str, request=str)
     cdef list _json_lines(self, list batch)

@@ -21,9 +21,10 @@ ACCESS_LOGGER = "trilithon.access"
 
 # Lines gathered before a record writes them itself, should nobody flush.
 _GATHER_LIMIT = 512
-# Request lines and clients whose escaped form is kept, and the longest kept: about a megabyte when all are long.
+# Request lines, and clients, whose escaped form is kept, and the longest kept: a megabyte or two when all are long.
 _CACHED_TEXTS = 2048
 _CACHED_BYTES = 256
+_LINE_FEED = 0x0A
 # A standard error that takes nothing for now, a full pipe, may owe this much; what comes beyond is counted and lost.
 _OWED_BYTES = 1 << 18
 
@@ -144,7 +145,8 @@ class AccessLog:
         self._parent = logging.getLogger("trilithon")
         # Held while lines are formatted and written, so that lines of two threads do not mix; guards all below.
         self._lock = threading.Lock()
-        self._texts: dict[bytes | str, str] = {}
+        self._hosts: dict[Any, str] = {}
+        self._lines: dict[Any, str] = {}
         self._second = -1
         self._stamp = ""
         self._owed = b""
@@ -180,37 +182,31 @@ class AccessLog:
                 self._write("".join(self._json_lines(batch)))
 
     def _common_lines(self, batch: list[_Record]) -> list[str]:
-        texts = self._texts
+        hosts = self._hosts
+        requests = self._lines
         stamp = self._stamp
         lines = []
         for client, request_line, status, sent_bytes, duration_s in batch:
             host = client[0] if client else "-"
-            peer = texts.get(host) or self._remember(host, escape(host) or "-")
-            request = texts.get(request_line) or self._remember(request_line, _escape_bytes(request_line))
+            peer = hosts.get(host) or remember(hosts, host, escape(host) or "-")
+            request = requests.get(request_line) or remember(requests, request_line, _escape_bytes(request_line))
             lines.append(f'{peer} - - [{stamp}] "{request}" {status} {sent_bytes} {int(duration_s * 1e6)}\n')
         return lines
 
     def _json_lines(self, batch: list[_Record]) -> list[str]:
-        texts = self._texts
+        hosts = self._hosts
+        requests = self._lines
         stamp = self._stamp
         lines = []
         for client, request_line, status, sent_bytes, duration_s in batch:
             host, port = (client[0], client[1]) if client else ("", 0)
-            peer = texts.get(host) or self._remember(host, _json_text(host))
-            request = texts.get(request_line) or self._remember(request_line, _json_request(request_line))
+            peer = hosts.get(host) or remember(hosts, host, _json_text(host))
+            request = requests.get(request_line) or remember(requests, request_line, _json_request(request_line))
             lines.append(
                 f'{{"time":"{stamp}","client":{peer},"port":{port},{request},'
                 f'"status":{status},"bytes":{sent_bytes},"duration_us":{int(duration_s * 1e6)}}}\n'
             )
         return lines
-
-    def _remember(self, key: bytes | str, text: str) -> str:
-        """Keep the escaped form of a short text; forget all of them when clients made up too many."""
-        if len(key) <= _CACHED_BYTES:
-            if len(self._texts) >= _CACHED_TEXTS:
-                self._texts.clear()
-            self._texts[key] = text
-        return text
 
     def _hand_over(self, batch: list[_Record]) -> None:
         """Send real log records to the handlers that somebody configured."""
@@ -250,8 +246,8 @@ class AccessLog:
             return
         except (OSError, ValueError):
             # A full disk, a reader that is gone, a stream closed: lines are lost, requests are not.
-            self._lost += data.count(b"\n", done)
-            if done and data[done - 1] != 0x0A:
+            self._lost += data.count(b"\n", max(done, 1))
+            if data[done - 1] != _LINE_FEED if done else data[0] == _LINE_FEED:
                 self._owed = b"\n"  # what follows must not join the line that was cut
             return
         if self._lost:
@@ -271,6 +267,15 @@ class AccessLog:
             self._lost += data.count(b"\n", end)
             data = data[:end]
         self._owed = data
+
+
+def remember(cache: dict[Any, str], key: bytes | str, text: str) -> str:
+    """Keep the escaped form of a short text; forget all of them when clients made up too many."""
+    if len(key) <= _CACHED_BYTES:
+        if len(cache) >= _CACHED_TEXTS:
+            cache.clear()
+        cache[key] = text
+    return text
 
 
 def escape(text: str) -> str:
