@@ -30,8 +30,8 @@ class Held:
         if environ["PATH_INFO"] != "/quick":
             self.entered.release()
             assert self.release.wait(DEADLINE_S)
+            self.finished.release()
         start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "4")])
-        self.finished.release()
         return [b"done"]
 
 

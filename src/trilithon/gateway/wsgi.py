@@ -11,8 +11,8 @@ from trilithon.foundation.errors import AppError, AppStateError, AppTypeError, C
 from trilithon.gateway.wsgi_environ import base_environ, fill_environ
 from trilithon.gateway.wsgi_file import FileWrapper
 from trilithon.gateway.wsgi_input import InputStream
-from trilithon.wire.exchange import COMPLETE, ENDED, FLOWING, HELD, LOST, OPEN, Exchange, Receiver
-from trilithon.wire.response import wsgi_head
+from trilithon.wire.exchange import COMPLETE, ENDED, FLOWING, FRESH, HELD, LOST, OPEN, Exchange, Receiver
+from trilithon.wire.response import ResponseHead, wsgi_head
 
 log = logging.getLogger("trilithon.error")
 
@@ -76,12 +76,23 @@ class WsgiCall:
         exchange.write(data)
         exchange.carrier.push(exchange, True)
 
+    def early_hints(self, headers: list[tuple[str, str]]) -> None:
+        """Send 103 Early Hints at once (RFC 8297); nothing to HTTP/1.0 and behind the head. Raises AppError."""
+        exchange = self.exchange
+        if exchange.outbound is FRESH or exchange.outbound is HELD:
+            head = ResponseHead(103, b"")
+            head.read_wsgi(headers)
+            exchange.carrier.inform(exchange, 103, head.block())
+            exchange.carrier.push(exchange, False)
+
     def run(self) -> None:
         """Call the application, send what it returns and close it; never raises."""
         exchange = self.exchange
         iterable: Any = None
         try:
-            iterable = self.gateway.app(self.gateway.build_environ(exchange), self.start_response)
+            environ = self.gateway.build_environ(exchange)
+            environ["wsgi.early_hints"] = self.early_hints
+            iterable = self.gateway.app(environ, self.start_response)
             self.send(iterable)
         except BaseException as error:
             self.fail(error)
