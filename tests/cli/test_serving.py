@@ -107,6 +107,7 @@ def test_several_binds_at_once(serving, tmp_path):
     assert [fetch(address)[0] for address in (*addresses, f"{tmp_path}/site.sock")] == [200, 200, 200]
 
 
+@pytest.mark.spec("W-EXT-02")
 @pytest.mark.parametrize("source", ["environment", "toml", "pyproject"])
 def test_options_of_every_source_reach_the_server(serving, write, source):
     variables = {}

@@ -136,7 +136,6 @@ def test_a_mount_keeps_equal_signs_of_its_target():
     assert Options(mounts=["/a=x=y.py:app"]).mount_table() == (("/a", "x=y.py:app"),)
 
 
-@pytest.mark.spec("W-EXT-02")
 def test_environ_takes_texts_and_mappings():
     for environ in (["A=1", "B=x=y", "C="], {"A": "1", "B": "x=y", "C": ""}):
         assert Options(environ=environ).environ_table() == {"A": "1", "B": "x=y", "C": ""}
