@@ -11,7 +11,10 @@ DEADLINE_S = 8.0
 
 
 class Client:
-    """One connection; every wait ends at `DEADLINE_S` with a TimeoutError, a reset raises ConnectionResetError."""
+    """One connection; every wait ends at `DEADLINE_S` with a TimeoutError.
+
+    A reset raises ConnectionResetError, unless `may_be_reset` makes it an end like any other.
+    """
 
     def __init__(self, host: str, port: int) -> None:
         self.socket = socket.create_connection((host, port), timeout=DEADLINE_S)
@@ -19,6 +22,7 @@ class Client:
         self.local_port: int = self.socket.getsockname()[1]
         self.received = bytearray()
         self.ended = False
+        self.may_be_reset = False
 
     def __enter__(self) -> Self:
         return self
@@ -73,6 +77,10 @@ class Client:
             data = self.socket.recv(262144)
         except TimeoutError:
             raise TimeoutError(f"neither end nor reply; so far came {bytes(self.received[:2000])!r}") from None
+        except ConnectionResetError:
+            if not self.may_be_reset:
+                raise
+            data = b""
         if data:
             self.received += data
         else:

@@ -59,9 +59,12 @@ class Outcome:
 
 
 class Connection:
-    """Drives the state machine as an engine does, with an application that answers every whole request."""
+    """Drives the state machine as an engine does, with an application that answers every whole request.
 
-    def __init__(self, limits: MessageLimits | None = None) -> None:
+    While `hold` is set the application does nothing; `release` lets it go on. An `early` one answers without reading.
+    """
+
+    def __init__(self, limits: MessageLimits | None = None, *, early: bool = False) -> None:
         self.transport = Memory()
         stamp = Stamp()
         stamp.line = DATE_LINE
@@ -71,6 +74,8 @@ class Connection:
         self.body = bytearray()
         self.calls: list[Call] = []
         self.inbox: list[bytes] = []
+        self.hold = False
+        self.early = early
 
     def feed(self, data: bytes) -> None:
         """Hand bytes over, as soon as the machine reads."""
@@ -90,9 +95,14 @@ class Connection:
         while True:
             if exchange is not None:
                 self.open(exchange)
-            if self.exchange is None or not self.step():
+            if self.hold or self.exchange is None or not self.step():
                 return
             exchange = self.machine.next()
+
+    def release(self) -> None:
+        """Let the application go on."""
+        self.hold = False
+        self.run(None)
 
     def open(self, exchange: Exchange) -> None:
         """Write the call of a new exchange down."""
@@ -108,8 +118,9 @@ class Connection:
         """Take what there is of the body and answer once it is whole; tell whether the exchange is over."""
         exchange = self.exchange
         assert exchange is not None
-        self.body += exchange.take_body()
-        if exchange.inbound is Inbound.OPEN:
+        if not self.early:
+            self.body += exchange.take_body()
+        if exchange.inbound is Inbound.OPEN and not self.early:
             return False
         self.exchange = None
         if exchange.inbound is Inbound.LOST:
@@ -129,9 +140,11 @@ class Connection:
         return Outcome(bytes(transport.written), list(self.calls), transport.closed, transport.aborted)
 
 
-def drive(pieces: list[bytes], *, eof: bool = False, limits: MessageLimits | None = None) -> Outcome:
+def drive(
+    pieces: list[bytes], *, eof: bool = False, limits: MessageLimits | None = None, early: bool = False
+) -> Outcome:
     """Feed `pieces`, the end if `eof`, and return what became of the connection."""
-    connection = Connection(limits)
+    connection = Connection(limits, early=early)
     for piece in pieces:
         connection.feed(piece)
     if eof:

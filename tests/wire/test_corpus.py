@@ -31,6 +31,8 @@ class Site:
         """Send `pieces` on a connection of its own and judge; `apart` sends the canary once the case is answered."""
         with Client(self.host, self.port) as client:
             self.record.forget(client.local_port)
+            # A client that asks for the close and sends on nevertheless may lose the connection under its feet.
+            client.may_be_reset = case.closes
             client.send(*pieces)
             if case.eof:
                 client.finish()

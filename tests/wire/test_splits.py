@@ -5,7 +5,7 @@ from urllib.parse import unquote_to_bytes
 import pytest
 
 from .corpus import Case, Group, read_groups
-from .inmemory import Outcome, drive
+from .inmemory import Connection, Outcome, drive
 from .replies import read_replies
 from .verdict import CANARY, judge
 
@@ -54,3 +54,49 @@ def test_a_case_cut_anywhere_comes_to_the_same(group: Group) -> None:
                 failures.append(f"{case.name}, {what}: {outcome.whole()}, not {expected.whole()}")
                 break
     assert not failures, "\n".join([f"{len(failures)} of {len(group.cases)} cases:", *failures])
+
+
+@pytest.mark.spec("H1-CON-04", "H1-BODY-13", "H1-CHK-13")
+def test_what_is_whole_is_answered_though_the_client_has_ended_its_side() -> None:
+    first = b"GET /1 HTTP/1.1\r\nHost: a\r\n\r\n"
+    second = b"POST /2 HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi"
+    third = b"POST /3 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n"
+    data = first + second + third
+    ends = [len(first), len(first + second), len(data)]
+    for taken in range(1, len(data) + 1):
+        connection = Connection()
+        connection.hold = True
+        connection.feed(data[:taken])
+        connection.end()
+        connection.release()
+        outcome = connection.outcome()
+        whole = sum(end <= taken for end in ends)
+        paths = [call.raw_path for call in outcome.calls if call.complete]
+        assert paths == ["/1", "/2", "/3"][:whole], taken
+        assert outcome.closed
+        replies, rest = read_replies(outcome.written, [], ended=True)
+        assert [reply.status for reply in replies] == [200] * whole
+        assert not rest
+
+
+@pytest.mark.spec("H1-BODY-14", "HS-46", "HS-47", "HS-56", "HS-60")
+@pytest.mark.parametrize("group", GROUPS, ids=[group.name for group in GROUPS])
+def test_a_case_that_is_answered_before_its_body_came_hangs_nothing(group: Group) -> None:
+    """What follows an unread body is answered in its turn or not at all, and each request once."""
+    for case in group.cases:
+        if not case.sees or case.or_broken or case.eof:
+            continue
+        data = case.data + CANARY
+        for place in places(len(data))[::2]:
+            outcome = drive([data[:place], data[place:]], early=True)
+            replies, rest = read_replies(outcome.written, case.methods, ended=outcome.closed)
+            where = f"{case.name}, cut behind {data[:place][-40:]!r}"
+            assert not rest, where
+            assert outcome.closed, f"{where}: neither answered nor closed"
+            assert len(outcome.calls) <= len(case.sees) + 1, where
+            assert len(replies) - len(outcome.calls) in (0, 1), where
+            for seen, call in zip(case.sees, outcome.calls, strict=False):
+                assert call.raw_path == seen.get("raw_path", call.raw_path), where
+                assert call.method == seen.get("method", call.method), where
+            for call in outcome.calls[len(case.sees) :]:
+                assert call.raw_path == "/canary", where
