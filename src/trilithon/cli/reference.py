@@ -15,7 +15,7 @@ the flag with dashes (without the `_s` of seconds) and the environment variable 
 
 A flag goes before an environment variable, that before TOML, that before the default. `trilithon check APP` shows
 every value with the place it came from. An unknown key, variable or flag is an error. Variables and TOML are read by
-the command; in Python, `trilithon.run(app, ...)` and `trilithon.Options(...)` take what they are given and nothing else.
+the command alone; `trilithon.run(app, ...)` and `trilithon.Options(...)` take what they are given and nothing else.
 
 TOML is read from `trilithon.toml` in the current directory, or from the table `[tool.trilithon]` of `pyproject.toml`
 there, or from the file that `--config` or `TRILITHON_CONFIG` names. A key stands at the top or in the table of its
