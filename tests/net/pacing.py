@@ -6,6 +6,9 @@ import time
 
 from tests.wire.client import Client
 
+# What the kernels of both ends may hold on loopback, with room to spare.
+KERNEL_BYTES = 16_000_000
+
 
 def seconds_to_end(client: Client) -> float:
     """Receive until the connection ends and return how long that took."""
@@ -36,3 +39,16 @@ def reset(client: Client) -> None:
     """Close the connection with a reset instead of an end."""
     client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
     client.socket.close()
+
+
+def send_until_full(connection: socket.socket, block: bytes) -> int:
+    """Send `block` again and again until nothing is taken for a while, and return how much was."""
+    connection.setblocking(False)
+    sent = 0
+    while sent < 10 * KERNEL_BYTES and select.select([], [connection], [], 0.3)[1]:
+        try:
+            sent += connection.send(block)
+        except BlockingIOError:
+            continue
+    connection.setblocking(True)
+    return sent

@@ -1,21 +1,16 @@
 """Requests that come before the answer to an earlier one: order, one at a time, bounded (http.md 8)."""
 
-import select
-import socket
-
 import pytest
 
 from tests.wire.client import Client
 from trilithon.testing import serve
 
 from .applications import Held
-from .pacing import stays_silent
+from .pacing import KERNEL_BYTES, send_until_full, stays_silent
 
 pytestmark = pytest.mark.real
 
 INTERFACES = pytest.mark.parametrize("interface", ["asgi", "wsgi"])
-# What the kernel of both ends may hold on loopback, with room to spare.
-KERNEL_BYTES = 16_000_000
 
 
 def get(path: str) -> bytes:
@@ -76,19 +71,6 @@ def test_what_is_read_of_a_body_that_nobody_takes_is_bounded(interface: str) -> 
         held.wait_started(1)
         held.release.set()
         assert client.replies(["POST"], count=1)[0].body == b"done /held"
-
-
-def send_until_full(connection: socket.socket, block: bytes) -> int:
-    """Send `block` again and again until nothing is taken for a while, and return how much was."""
-    connection.setblocking(False)
-    sent = 0
-    while sent < 10 * KERNEL_BYTES and select.select([], [connection], [], 0.5)[1]:
-        try:
-            sent += connection.send(block)
-        except BlockingIOError:
-            continue
-    connection.setblocking(True)
-    return sent
 
 
 @pytest.mark.spec("H1-CON-04")
