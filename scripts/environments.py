@@ -106,14 +106,15 @@ def requirements(*extras: str) -> list[str]:
 
 
 class Environment:
-    """A virtual environment at `directory`; use it as a context manager, so that no other run changes it meanwhile."""
+    """A virtual environment at `directory`; hold `alone(environment.name)` while you use it."""
 
     def __init__(self, directory: Path, python: Python) -> None:
         self.directory = directory
+        self.name = directory.name.strip(".")
         self.python = python
         self.executable = str(directory / "bin" / "python")
         self.stamp_path = directory / "trilithon-stamp.json"
-        self.log = CACHE / "logs" / f"{directory.name.strip('.')}.log"
+        self.log = CACHE / "logs" / f"{self.name}.log"
 
     def prepare(self, needs: list[str]) -> None:
         """Make the environment where there is none and install `needs`; does nothing when that was done before."""
@@ -141,18 +142,19 @@ class Environment:
     def install_project(self, pure: bool = False, insist: bool = False) -> None:
         """Install the project as the sources are now; nothing happens when they are as they were last time.
 
-        It is built from a copy, so that the source tree stays clean and only what changed is compiled again. Without a
-        compiler the pure build is installed, unless `insist` is set: then a build that is not what `pure` asks for
-        raises Problem.
+        It is built from a copy that all environments share, so that the source tree stays clean, every module is
+        translated to C once and only what changed is compiled again. Without a compiler the pure build is installed,
+        unless `insist` is set: then a build that is not what `pure` asks for raises Problem.
         """
         digest = source_digest() + (" pure" if pure else " compiled")
         if self.stamp().get("sources") == digest:
             return
         say(f"installing trilithon ({'pure Python' if pure else 'compiling it'})")
-        copy = CACHE / "build" / self.directory.name.strip(".")
-        copy_sources(copy)
+        copy = CACHE / "build"
         variables = {"TRILITHON_PURE": "1"} if pure else {"TRILITHON_PURE": ""}
-        self.pip("install", "-v", "--no-deps", "--no-build-isolation", "--force-reinstall", str(copy), **variables)
+        with alone("build"):
+            copy_sources(copy)
+            self.pip("install", "-v", "--no-deps", "--no-build-isolation", "--force-reinstall", str(copy), **variables)
         if insist and self.compiled() == pure:
             raise Problem(f"{self.why_pure()}\nthe wrong build came out; the whole log is {self.log.relative_to(ROOT)}")
         self.write_stamp({**self.stamp(), "sources": digest})
@@ -198,17 +200,17 @@ class Environment:
 
 
 @contextmanager
-def locked(environment: Environment) -> Iterator[Environment]:
-    """Keep other runs of the scripts away from `environment` until the block ends."""
+def alone(name: str) -> Iterator[None]:
+    """Keep other runs of the scripts away from what `name` stands for until the block ends."""
     directory = CACHE / "locks"
     directory.mkdir(parents=True, exist_ok=True)
-    with (directory / environment.directory.name.strip(".")).open("w") as handle:
+    with (directory / name).open("w") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            say(f"waiting for another run that uses {environment.directory.name}")
+            say(f"waiting for another run of these scripts that uses {name}")
             fcntl.flock(handle, fcntl.LOCK_EX)
-        yield environment
+        yield
 
 
 def source_files() -> list[Path]:
