@@ -66,7 +66,8 @@ class Visitor:
     def run(self) -> None:
         """Make all visits; an exception is kept for the test."""
         visits: list[Callable[[str], None]] = [
-            self.quick, self.quick, self.sleep, self.small, self.large, self.fail, self.whole, self.pipeline, self.leave,
+            self.quick, self.quick, self.sleep, self.small, self.large,
+            self.fail, self.whole, self.pipeline, self.leave,
         ]  # fmt: skip
         try:
             for round_number in range(ROUNDS):
