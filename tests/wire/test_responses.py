@@ -318,6 +318,25 @@ def test_an_error_of_the_server_repeats_nothing(site: Site) -> None:
     assert reply.framing == "length"
 
 
+@pytest.mark.spec("H1-HOST-06", "H1-RSP-13")
+@pytest.mark.parametrize(
+    "refused",
+    [b"GET /%zz# HTTP/1.1", b"CONNECT a:80 HTTP/1.1", b"GET / HTTP/1.1\r\nExpect: x", b"GET / HTTP/1.1\r\nbad", b"A B"],
+)
+def test_no_answer_of_the_server_repeats_the_host(site: Site, refused: bytes) -> None:
+    with Client(site.host, site.port) as client:
+        client.send(refused + b"\r\nHost: evil.example\r\n\r\n")
+        assert client.replies([])[0].status >= 400
+        assert b"evil" not in client.received
+
+
+@pytest.mark.spec("H-SEM-09")
+def test_a_range_is_left_to_the_application(site: Site) -> None:
+    script = Script(fields=[("content-length", "5")])
+    reply = answered_both(site.ask(script, request(fields="Range: bytes=0-1\r\n")))
+    assert (reply.status, reply.body, reply.one("content-range")) == (200, b"hello", None)
+
+
 @pytest.mark.spec("H1-RSP-13", "H1-RSP-16")
 def test_an_application_that_breaks_at_once_is_answered_for(site: Site) -> None:
     replies = site.ask(Script(blocks=[], breaks=True))
