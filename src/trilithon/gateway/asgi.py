@@ -5,12 +5,12 @@ import logging
 import sys
 from asyncio import AbstractEventLoop, Future, Task
 from collections.abc import Awaitable, Callable, Coroutine, Generator, MutableMapping
+from contextvars import Context, copy_context
 from typing import Any
 
 from trilithon.foundation.errors import AppStateError, AppTypeError, AppValueError, ClientDisconnected
-from trilithon.wire.exchange import BROKEN, COMPLETE, ENDED, FLOWING, FRESH, HELD, LOST, Exchange, Receiver
+from trilithon.wire.exchange import BROKEN, COMPLETE, ENDED, FRESH, LOST, Exchange, Receiver
 from trilithon.wire.response import asgi_head
-from trilithon.wire.target import decode_path
 
 log = logging.getLogger("trilithon.error")
 
@@ -65,6 +65,48 @@ class Failed(Ready):
 SENT = Ready(None)
 
 
+class NextEvent:
+    """The awaitable of one receive(): it takes its event when it is awaited, not before.
+
+    A task made of it and cancelled before its first step has therefore taken nothing that could be lost. It has the
+    shape of a coroutine, and makes a real one only when it has to wait.
+    """
+
+    def __init__(self, call: "AsgiCall") -> None:
+        self.call = call
+        self.waiting: Coroutine[Any, Any, Message] | None = None
+
+    def __await__(self) -> Generator[Any, None, Message]:
+        return self  # type: ignore[return-value]
+
+    def __iter__(self) -> "NextEvent":
+        return self
+
+    def __next__(self) -> object:
+        if self.waiting is None:
+            message = self.call.next_event()
+            if message is not None:
+                raise StopIteration(message)
+            self.waiting = self.call.wait_event()
+        return self.waiting.send(None)
+
+    def send(self, value: object) -> object:
+        """Go on; event loops send nothing but None."""
+        return self.__next__()
+
+    def throw(self, kind: Any, value: Any = None, traceback: Any = None) -> object:
+        """Raise what is thrown in, where it waits."""
+        error = kind if value is None else value
+        if self.waiting is None:
+            raise error
+        return self.waiting.throw(error)
+
+    def close(self) -> None:
+        """End the waiting."""
+        if self.waiting is not None:
+            self.waiting.close()
+
+
 class AsgiCall(Receiver):
     """One call of the application: its receive and send, and what becomes of how it ends."""
 
@@ -82,8 +124,7 @@ class AsgiCall(Receiver):
 
     def receive(self) -> Awaitable[Message]:
         """Return the next event as an awaitable; may be called from several tasks, and cancelled without loss."""
-        message = self.next_event()
-        return Ready(message) if message is not None else self.wait_event()
+        return NextEvent(self)
 
     def send(self, message: Message) -> Awaitable[None]:
         """Take an event; awaiting the result raises AppError for a bad one, ClientDisconnected without a client."""
@@ -102,8 +143,8 @@ class AsgiCall(Receiver):
                         return self.wait_drained()
                 else:
                     exchange.end(body)
-                    if self.waiters is not None:
-                        self.wake(self.waiters)
+                    if self.waiters is not None or self.writers is not None:
+                        self.lost()
             elif kind == "http.response.start":
                 if self.told:
                     raise ClientDisconnected("the client is gone")
@@ -128,7 +169,7 @@ class AsgiCall(Receiver):
         exchange = self.exchange
         if not self.body_taken:
             if exchange.inbound is COMPLETE:
-                if exchange.outbound is ENDED or exchange.outbound is LOST:
+                if exchange.outbound is ENDED:
                     return self.disconnect()
                 self.body_taken = True
                 return {"type": "http.request", "body": exchange.take_body(), "more_body": False}
@@ -195,7 +236,7 @@ class AsgiCall(Receiver):
             self.wake(self.waiters)
 
     def lost(self) -> None:
-        """See Receiver."""
+        """See Receiver; the end of the response wakes the same tasks, for there is nothing left to wait for."""
         if self.waiters is not None:
             self.wake(self.waiters)
         if self.writers is not None:
@@ -206,7 +247,19 @@ class AsgiCall(Receiver):
         if self.writers is not None:
             self.wake(self.writers)
 
+    def expired(self) -> None:
+        """See Receiver: the call is logged and cancelled, or it would outlive its request without bound."""
+        log.error("%s: no answer within the request time-out, cancelled", describe(self.exchange))
+        self.lost()
+        self.cancel()
+
     # The call.
+
+    def cancel(self) -> None:
+        """Cancel the task; what then comes out of it is not the application's fault."""
+        self.cancelled = True
+        if self.task is not None:
+            self.task.cancel()
 
     async def run(self, scope: Scope) -> None:
         """Call the application and see to how it ends; never raises but for the cancellation of the server."""
@@ -226,8 +279,8 @@ class AsgiCall(Receiver):
             self.gateway.ended(self)
             if exchange.outbound is ENDED:
                 exchange.outbound = LOST  # a task left behind gets an OSError, whatever the connection does next
-            if self.waiters is not None:
-                self.wake(self.waiters)
+            self.body_taken = True  # and no part of the body any more
+            self.lost()
 
     def conclude(self) -> None:
         """See to an application that returned before its response was complete."""
@@ -235,7 +288,7 @@ class AsgiCall(Receiver):
         if exchange.outbound is LOST:
             return
         if self.told:
-            exchange.abort()
+            self.give_up()
         elif exchange.outbound is not FRESH and exchange.room() == 0:
             exchange.end(b"")
         else:
@@ -246,13 +299,19 @@ class AsgiCall(Receiver):
     def fail(self, error: BaseException) -> None:
         """See to an exception of the application: 500 while nothing is sent, else the break of the exchange."""
         exchange = self.exchange
-        gone = exchange.outbound is LOST or self.told
-        if not (gone and only_disconnects(error)) and not (self.cancelled and isinstance(error, asyncio.CancelledError)):
+        gone = exchange.outbound is LOST or exchange.outbound is ENDED or self.told
+        stopped = self.cancelled and isinstance(error, asyncio.CancelledError)
+        if not stopped and not (gone and only_disconnects(error)):
             log.error("%s: exception in the application", describe(exchange), exc_info=error)
         if self.told:
-            exchange.abort()
+            self.give_up()
         else:
             exchange.refuse(500)
+
+    def give_up(self) -> None:
+        """Break off a response that nobody waits for; 499 when nothing of it went out."""
+        self.exchange.status = self.exchange.status or 499
+        self.exchange.abort()
 
 
 class AsgiGateway:
@@ -260,7 +319,8 @@ class AsgiGateway:
 
     `state` is the lifespan's namespace, of which every request gets a shallow copy. `running` are the calls that
     have not ended. `on_ended` is called, when set, each time a call ends, `on_leave` with the SystemExit or
-    KeyboardInterrupt that came out of the application.
+    KeyboardInterrupt that came out of the application. Calls begin in copies of the context in which the gateway was
+    made, never in one that another request has written to. `prefix` is the part of the root path that a mount adds.
     """
 
     interface = "asgi"
@@ -269,6 +329,8 @@ class AsgiGateway:
         self.app = app
         self.loop = loop
         self.state = state
+        self.prefix = ""
+        self.context = copy_context()
         self.running: set[AsgiCall] = set()
         self.on_ended: Callable[[], None] | None = None
         self.on_leave: Callable[[BaseException], None] | None = None
@@ -279,31 +341,29 @@ class AsgiGateway:
         exchange.receiver = call
         coroutine = call.run(self.build_scope(exchange))
         self.running.add(call)
-        call.task = start_task(coroutine, self.loop)
+        call.task = start_task(coroutine, self.loop, self.context.copy())
 
     def build_scope(self, exchange: Exchange) -> Scope:
         """Return the scope of a request; everything mutable in it is fresh."""
         head = exchange.head
         peer = exchange.peer
-        raw_path = head.path
+        start = head.start
         root_path = exchange.root_path
-        if b"%" in raw_path:
-            path = decode_path(raw_path).decode("utf-8", "replace")
-        else:
-            path = raw_path.decode("ascii")
-        if root_path and not (path.startswith(root_path) and path[len(root_path) : len(root_path) + 1] in ("", "/")):
-            path = root_path + path
+        path = start.text
+        if root_path and path != "*" and not is_below(path, root_path):
+            # A proxy has taken the root path off, but for what a mount adds: that is still there.
+            path = root_path[: len(root_path) - len(self.prefix)] + path
         return {
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": "2.5"},
-            "http_version": head.version,
-            "method": head.method,
+            "http_version": start.version,
+            "method": start.method,
             "scheme": peer.scheme,
             "path": path,
-            "raw_path": raw_path,
-            "query_string": head.query,
+            "raw_path": start.path,
+            "query_string": start.query,
             "root_path": root_path,
-            "headers": head.fields,
+            "headers": [line.pair for line in head.lines],
             "client": peer.client,
             "server": peer.server,
             "state": self.state.copy(),
@@ -326,17 +386,20 @@ class AsgiGateway:
         """Cancel all calls that still run; returns their exchanges."""
         calls = list(self.running)
         for call in calls:
-            call.cancelled = True
-            if call.task is not None:
-                call.task.cancel()
+            call.cancel()
         return [call.exchange for call in calls]
 
 
-def start_task(coroutine: Coroutine[Any, Any, None], loop: AbstractEventLoop) -> Task[None]:
-    """Make a task of the coroutine; eagerly where Python can."""
+def start_task(coroutine: Coroutine[Any, Any, None], loop: AbstractEventLoop, context: Context) -> Task[None]:
+    """Make a task of the coroutine that runs in `context`; eagerly where Python can."""
     if EAGER:
-        return Task(coroutine, loop=loop, eager_start=True)  # type: ignore[call-arg,unused-ignore]
-    return Task(coroutine, loop=loop)
+        return Task(coroutine, loop=loop, context=context, eager_start=True)  # type: ignore[call-arg,unused-ignore]
+    return Task(coroutine, loop=loop, context=context)
+
+
+def is_below(path: str, root_path: str) -> bool:
+    """Tell whether a path begins with a root path at a segment boundary."""
+    return path.startswith(root_path) and (len(path) == len(root_path) or path[len(root_path)] == "/")
 
 
 def adapt_asgi2(app: Callable[[Scope], Callable[..., Awaitable[None]]]) -> App:

@@ -40,16 +40,25 @@ class Lifespan:
         self.events: asyncio.Queue[dict[str, str]] = asyncio.Queue()
         self.changed = asyncio.Event()
         self.task: asyncio.Task[None] | None = None
+        self.cancelled = False  # by this class: any other cancellation is an error of the application
 
-    async def start(self) -> bool:
-        """Run the start-up; returns False when the application failed it, with the reason in `message`."""
+    async def start(self, timeout_s: float = 0.0) -> bool:
+        """Run the start-up; returns False when the application failed it, with the reason in `message`.
+
+        A start-up that takes longer than `timeout_s` has failed; zero means no limit.
+        """
         if self.mode == "off":
             self.stage = Stage.ABSENT
             return True
         self.stage = Stage.STARTING
         self.events.put_nowait({"type": "lifespan.startup"})
         self.task = asyncio.get_running_loop().create_task(self.run())
-        await self.wait_beyond(Stage.STARTING)
+        try:
+            await asyncio.wait_for(self.wait_beyond(Stage.STARTING), timeout_s or None)
+        except TimeoutError:
+            self.message = f"it took longer than {timeout_s:g} s"
+            log.error("the application's start-up failed: %s", self.message)
+            self.enter(Stage.FAILED)
         return self.stage is not Stage.FAILED
 
     async def stop(self, timeout_s: float) -> None:
@@ -64,6 +73,7 @@ class Lifespan:
                 await asyncio.wait_for(self.wait_beyond(Stage.ENDING), timeout_s or None)
             except TimeoutError:
                 log.error("the application's lifespan shutdown took longer than %g s: cut off", timeout_s)
+        self.cancelled = True
         task.cancel()
         await asyncio.wait([task], timeout=1.0)
 
@@ -84,17 +94,14 @@ class Lifespan:
         error: BaseException | None = None
         try:
             await self.app(scope, self.receive, self.send)
-        except asyncio.CancelledError:
-            if self.stage in (Stage.STARTING, Stage.SERVING):
-                self.enter(Stage.ABSENT)
-            raise
         except BaseException as failure:
+            if self.cancelled:
+                raise
             error = failure
         if self.stage is Stage.STARTING:
             self.conclude_start(error)
         elif self.stage is Stage.SERVING:
-            if error is not None:
-                log.error("the application's lifespan broke while serving; serving goes on", exc_info=error)
+            log.error("the application's lifespan ended while serving; serving goes on", exc_info=error)
             self.enter(Stage.ABSENT)
         elif self.stage is Stage.ENDING:
             if error is not None:
@@ -103,8 +110,8 @@ class Lifespan:
 
     def conclude_start(self, error: BaseException | None) -> None:
         """See to an application that left the lifespan before its start-up was complete."""
-        if self.mode == "on":
-            self.message = f"the application left its lifespan: {error!r}" if error else "the application left its lifespan"
+        if self.mode == "on" or isinstance(error, (SystemExit, KeyboardInterrupt)):
+            self.message = "the application left its lifespan" + (f": {error!r}" if error else "")
             if error is not None:
                 log.error("exception in the application's lifespan start-up", exc_info=error)
             self.enter(Stage.FAILED)

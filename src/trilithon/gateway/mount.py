@@ -1,6 +1,7 @@
 """Mounts: which application serves which part of a site's paths, longest prefix at a segment boundary first."""
 
 from trilithon.foundation.errors import ConfigError
+from trilithon.gateway.asgi import AsgiGateway
 from trilithon.wire.exchange import Exchange
 from trilithon.wire.target import decode_path
 
@@ -13,6 +14,8 @@ class Mount:
         self.gateway = gateway
         self.root_path = root_path + prefix
         self.octets = prefix.encode("utf-8")
+        if isinstance(gateway, AsgiGateway):
+            gateway.prefix = prefix
 
 
 class Router:
@@ -37,7 +40,8 @@ class Router:
         if root and begins(path, root):
             path = path[len(root) :]
         for mount in self.mounts:
-            if begins(path, mount.octets) or path == b"*":
+            # What is asked of the whole server (OPTIONS *) belongs to the application nearest to the root.
+            if begins(path, mount.octets) or (path == b"*" and mount is self.mounts[-1]):
                 exchange.root_path = mount.root_path
                 exchange.gateway = mount.gateway
                 return mount.gateway
