@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 from asgi_apps import Gate, Notes, body, both_loops, http_only, raised_by, read_body, respond, start, wait_until
-from trilithon.testing import serve
 from wire_client import Wire, ask
+
+from trilithon.testing import serve
 
 pytestmark = pytest.mark.real
 
@@ -206,6 +207,28 @@ def test_a_suspended_send_wakes_with_an_os_error_when_the_peer_dies(way: str, lo
         stuck.wait()
         getattr(wire, way)()
         assert isinstance(notes.next(), OSError)
+
+
+@both_loops
+@pytest.mark.spec("A-RESP-11", "A-CORE-20")
+def test_a_suspended_send_wakes_although_another_task_ended_the_response(loop: str) -> None:
+    ended, woken = Gate(), Gate()
+
+    @http_only
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send(start())
+        waiting = asyncio.ensure_future(raised_by(send(body(PIECE * 512, more_body=True))))
+        await asyncio.sleep(0)
+        await raised_by(send(body(b"end")))
+        ended.open()
+        await waiting
+        woken.open()
+
+    with serve(app, loop=loop) as site, Wire(site, receive_buffer_bytes=65536) as wire:
+        wire.get()
+        ended.wait()
+        wire.reset()
+        woken.wait()
 
 
 @both_loops

@@ -20,8 +20,9 @@ from asgi_apps import (
     traceback_records,
     wait_until,
 )
-from trilithon.testing import serve
 from wire_client import Truncated, Wire, ask, request
+
+from trilithon.testing import serve
 
 pytestmark = pytest.mark.real
 
@@ -241,6 +242,30 @@ def ask_alive(site: Any) -> bool:
     with Wire(site) as wire:
         wire.send(b"OPTIONS\r\n\r\n")
         return wire.rest().startswith(b"HTTP/1.1 400 ")
+
+
+@both_loops
+@pytest.mark.spec("A-DISC-07", "A-RESP-18", "A-CORE-16")
+def test_a_send_after_the_end_to_a_client_that_left_is_not_logged(loop: str, caplog: pytest.LogCaptureFixture) -> None:
+    left = Gate()
+
+    @http_only
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await respond(send)
+        while True:
+            try:
+                await send(body(b"EXTRA"))
+            except OSError:
+                left.open()
+                raise
+            except Exception:
+                await asyncio.sleep(0.001)
+
+    with serve(app, loop=loop) as site:
+        with Wire(site) as wire:
+            assert wire.ask().body == b"ok"
+        left.wait()
+    assert error_records(caplog) == []
 
 
 @both_loops

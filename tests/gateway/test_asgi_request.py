@@ -17,8 +17,9 @@ from asgi_apps import (
     respond,
     start,
 )
-from trilithon.testing import serve
 from wire_client import Truncated, Wire
+
+from trilithon.testing import serve
 
 pytestmark = pytest.mark.real
 
@@ -233,8 +234,9 @@ def test_continue_is_sent_once_at_the_first_receive_that_needs_the_body(framing:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         began.open()
         await may_read.passed()
-        with pytest.raises(asyncio.TimeoutError):
-            await asyncio.wait_for(receive(), 0.01)
+        if scope["path"] == "/":
+            with pytest.raises(asyncio.TimeoutError):
+                await asyncio.wait_for(receive(), 0.01)
         await respond(send, await read_body(receive))
 
     with serve(app, loop=loop) as site, Wire(site) as wire:
@@ -246,7 +248,7 @@ def test_continue_is_sent_once_at_the_first_receive_that_needs_the_body(framing:
         assert wire.is_quiet(0.05)
         wire.send(b"body" if "Length" in framing else b"4\r\nbody\r\n0\r\n\r\n")
         assert wire.answer().body == b"body"
-        assert wire.ask().body == b"", "the connection goes on, without another 100"
+        assert wire.ask("/next").body == b"", "the connection goes on, without another 100"
 
 
 @both_loops
@@ -366,6 +368,36 @@ def test_what_came_before_the_client_left_is_still_delivered(loop: str) -> None:
         assert notes.next() == {"type": "http.disconnect"}
 
 
+@both_loops
+@pytest.mark.spec("A-DISC-04")
+@pytest.mark.parametrize("way", ["close", "reset"])
+def test_a_whole_body_is_still_delivered_after_the_client_left(way: str, loop: str) -> None:
+    notes, may_read, begun = Notes(), Gate(), Gate()
+
+    @http_only
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        begun.open()
+        await may_read.passed()
+        for _ in range(3):
+            notes.add(await asyncio.wait_for(receive(), 5))
+
+    with serve(app, loop=loop) as site, Wire(site) as wire:
+        wire.send(post(4) + b"body")
+        begun.wait()
+        getattr(wire, way)()
+        assert ends_connections(site), "the server has seen the reset by now"
+        may_read.open()
+        assert notes.next() == {"type": "http.request", "body": b"body", "more_body": False}
+        assert [notes.next() for _ in range(2)] == [{"type": "http.disconnect"}] * 2
+
+
+def ends_connections(site: Any) -> bool:
+    """Have the server turn around once: it answers a malformed request and closes."""
+    with Wire(site) as wire:
+        wire.send(b"OPTIONS\r\n\r\n")
+        return wire.rest().startswith(b"HTTP/1.1 400 ")
+
+
 MALFORMED = [b"zz\r\n", b"-1\r\n", b"0x2\r\nab\r\n", b"2\r\nabc\r\n", b"2\nab\r\n", b" 2\r\nab\r\n"]
 MALFORMED.append(b"f" * 17 + b"\r\n")
 
@@ -374,11 +406,12 @@ MALFORMED.append(b"f" * 17 + b"\r\n")
 @pytest.mark.spec("A-REQ-12")
 @pytest.mark.parametrize("chunk", MALFORMED)
 def test_a_malformed_chunk_is_a_disconnect_and_400(chunk: bytes, loop: str) -> None:
-    notes = Notes()
+    notes, begun = Notes(), Gate()
 
     @http_only
     async def app(scope: Any, receive: Any, send: Any) -> None:
         parts = []
+        begun.open()
         while (event := await asyncio.wait_for(receive(), 5))["type"] == "http.request":
             parts.append(event["body"])
             assert event["more_body"]
@@ -387,6 +420,7 @@ def test_a_malformed_chunk_is_a_disconnect_and_400(chunk: bytes, loop: str) -> N
 
     with serve(app, loop=loop) as site, Wire(site) as wire:
         wire.send(CHUNKED + b"3\r\nabc\r\n")
+        begun.wait()
         wire.send(chunk)
         answer = wire.answer()
         assert answer.status == 400
@@ -437,11 +471,13 @@ def test_a_declared_body_over_the_limit_is_413_before_the_application(loop: str)
 @both_loops
 @pytest.mark.spec("A-REQ-13", "A-DISC-07")
 def test_a_chunked_body_over_the_limit_is_a_disconnect_and_413(loop: str, caplog: pytest.LogCaptureFixture) -> None:
-    notes = Notes()
+    notes, begun = Notes(), Gate()
 
     @http_only
     async def app(scope: Any, receive: Any, send: Any) -> None:
         parts = []
+        if scope["path"] == "/over":
+            begun.open()
         while (event := await asyncio.wait_for(receive(), 5))["type"] == "http.request":
             parts.append(event["body"])
             if not event["more_body"]:
@@ -454,7 +490,8 @@ def test_a_chunked_body_over_the_limit_is_a_disconnect_and_413(loop: str, caplog
             wire.send(CHUNKED + b"5\r\n01234\r\n5\r\n56789\r\n0\r\n\r\n")
             assert wire.answer().body == b"done"
             assert notes.next() == ("http.request", 10)
-            wire.send(CHUNKED + b"5\r\n01234\r\n")
+            wire.send(CHUNKED.replace(b"/", b"/over", 1) + b"5\r\n01234\r\n")
+            begun.wait()
             wire.send(b"6\r\n56789a\r\n0\r\n\r\n")
             answer = wire.answer()
             assert answer.status == 413

@@ -7,6 +7,7 @@ import pytest
 from asgi_apps import Notes, both_loops, http_only, respond
 from wire_client import Wire, ask, request
 
+from trilithon.foundation.errors import ConfigError
 from trilithon.testing import serve
 
 pytestmark = pytest.mark.real
@@ -192,8 +193,7 @@ def test_connect_never_reaches_the_application() -> None:
 
 
 @pytest.mark.spec("A-SCOPE-11", "A-SCOPE-12", "A-SCOPE-07")
-@pytest.mark.parametrize("root_path", ["/api", "/api/"])
-def test_root_path_with_a_proxy_that_keeps_or_strips_it(root_path: str) -> None:
+def test_root_path_with_a_proxy_that_keeps_or_strips_it() -> None:
     expected = {
         "/api/x": "/api/x",
         "/api": "/api",
@@ -204,12 +204,20 @@ def test_root_path_with_a_proxy_that_keeps_or_strips_it(root_path: str) -> None:
         "/API/x": "/api/API/x",
         "/caf%C3%A9": "/api/café",
     }
-    with Site(root_path=root_path) as site:
+    with Site(root_path="/api") as site:
         for target, path in expected.items():
             scope = site.scope(target + "?q")
             assert (scope["root_path"], scope["path"]) == ("/api", path)
             assert scope["raw_path"] == target.encode()
             assert scope["query_string"] == b"q"
+        assert site.scope("*", method="OPTIONS")["path"] == "*"
+
+
+@pytest.mark.spec("A-SCOPE-11")
+@pytest.mark.parametrize("root_path", ["/api/", "api", "/"])
+def test_a_root_path_in_another_form_is_refused(root_path: str) -> None:
+    with pytest.raises(ConfigError, match="root_path"), Site(root_path=root_path):
+        raise AssertionError("served")
 
 
 @both_loops
