@@ -9,7 +9,7 @@ from contextvars import Context, copy_context
 from typing import Any
 
 from trilithon.foundation.errors import AppStateError, AppTypeError, AppValueError, ClientDisconnected
-from trilithon.wire.exchange import BROKEN, COMPLETE, ENDED, FRESH, LOST, Exchange, Receiver
+from trilithon.wire.exchange import BROKEN, COMPLETE, ENDED, FLOWING, FRESH, LOST, Exchange, Receiver
 from trilithon.wire.response import asgi_head
 
 log = logging.getLogger("trilithon.error")
@@ -207,16 +207,21 @@ class AsgiCall(Receiver):
                 return message
 
     async def wait_drained(self) -> None:
-        """Wait until the output is below the low-water mark; raises ClientDisconnected when the client is lost."""
-        if self.writers is None:
-            self.writers = []
-        writer: Future[None] = self.gateway.loop.create_future()
-        self.writers.append(writer)
-        try:
-            await writer
-        finally:
-            self.writers.remove(writer)
-        if self.exchange.outbound is LOST:
+        """Wait until the output is below the low-water mark; raises ClientDisconnected when the client is lost.
+
+        It may begin in a later turn than the send that made it: what drained in between wakes nobody any more.
+        """
+        exchange = self.exchange
+        while exchange.outbound is FLOWING and exchange.carrier.congested():
+            if self.writers is None:
+                self.writers = []
+            writer: Future[None] = self.gateway.loop.create_future()
+            self.writers.append(writer)
+            try:
+                await writer
+            finally:
+                self.writers.remove(writer)
+        if exchange.outbound is LOST:
             raise ClientDisconnected("the client is gone")
 
     def wake(self, futures: list[Future[None]]) -> None:

@@ -4,9 +4,7 @@ import sys
 from typing import Any, TextIO
 
 from trilithon.gateway.wsgi_file import FileWrapper
-from trilithon.wire.exchange import Exchange
-from trilithon.wire.fields import KNOWN, cgi_key
-from trilithon.wire.target import decode_path
+from trilithon.wire.exchange import Exchange, Peer
 
 
 class ErrorStream:
@@ -38,7 +36,7 @@ class ErrorStream:
 
 def base_environ(multithread: bool) -> dict[str, Any]:
     """Return what every environ of a gateway begins with."""
-    return {
+    environ: dict[str, Any] = {
         "REQUEST_METHOD": "",
         "SCRIPT_NAME": "",
         "PATH_INFO": "",
@@ -56,46 +54,54 @@ def base_environ(multithread: bool) -> dict[str, Any]:
         "wsgi.input_terminated": True,
         "wsgi.file_wrapper": FileWrapper,
     }
+    # A copy of a dict has the room of its original: made larger here once, no copy has to grow for its fields.
+    for number in range(6):
+        environ[f"room for {number}"] = None
+    for number in range(6):
+        del environ[f"room for {number}"]
+    return environ
 
 
 def fill_environ(environ: dict[str, Any], exchange: Exchange) -> None:
     """Set what depends on the request."""
     head = exchange.head
-    peer = exchange.peer
-    path = head.path
-    if b"%" in path:
-        path = decode_path(path)
-    info = path.decode("latin-1")
+    start = head.start
+    info = start.octets
     if exchange.root_path:
         info = split_root(environ, exchange.root_path, info)
     environ["PATH_INFO"] = "" if info == "*" else info
-    environ["REQUEST_METHOD"] = head.method
-    environ["QUERY_STRING"] = head.query.decode("latin-1")
-    environ["SERVER_PROTOCOL"] = "HTTP/" + head.version
+    environ["REQUEST_METHOD"] = start.method
+    query = start.query
+    if query:
+        environ["QUERY_STRING"] = query.decode("latin-1")
+    environ["SERVER_PROTOCOL"] = "HTTP/1.1" if start.version == "1.1" else "HTTP/" + start.version
+    peer = exchange.peer
+    names = peer.names
+    if names is None:
+        names = peer.names = cgi_names(peer)
+    environ["SERVER_NAME"] = names[0]
+    environ["SERVER_PORT"] = names[1]
+    if len(names) > 2:
+        environ["REMOTE_ADDR"] = names[2]
+        environ["REMOTE_PORT"] = names[3]
     if peer.secure:
         environ["wsgi.url_scheme"] = "https"
         environ["HTTPS"] = "on"
-    server = peer.server
-    if server[1] is None:
-        # A Unix socket has neither name nor port, and PEP 3333 wants both.
-        environ["SERVER_NAME"] = "localhost"
-        environ["SERVER_PORT"] = "80"
-    else:
-        environ["SERVER_NAME"] = server[0]
-        environ["SERVER_PORT"] = str(server[1])
-    client = peer.client
-    if client is not None:
-        environ["REMOTE_ADDR"] = client[0]
-        environ["REMOTE_PORT"] = str(client[1])
-    for name, value in head.fields:
-        known = KNOWN.get(name)
-        key = known.key if known is not None else cgi_key(name)
-        if not key:
-            continue
-        text = value.decode("latin-1")
-        if key in environ:
-            text = environ[key] + ("; " if key == "HTTP_COOKIE" else ",") + text
-        environ[key] = text
+    for line in head.lines:
+        key = line.key
+        if key:
+            if key in environ:
+                environ[key] = environ[key] + ("; " if key == "HTTP_COOKIE" else ",") + line.text()
+            else:
+                environ[key] = line.text()
+
+
+def cgi_names(peer: Peer) -> tuple[str, ...]:
+    """Return SERVER_NAME, SERVER_PORT and, where the client is known, REMOTE_ADDR and REMOTE_PORT."""
+    host, port = peer.server
+    # A Unix socket has neither name nor port, and PEP 3333 wants both.
+    server = ("localhost", "80") if port is None else (host, str(port))
+    return server if peer.client is None else (*server, peer.client[0], str(peer.client[1]))
 
 
 def split_root(environ: dict[str, Any], root_path: str, info: str) -> str:

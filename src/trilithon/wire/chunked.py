@@ -4,7 +4,8 @@ import re
 
 from trilithon.foundation.errors import PeerError
 from trilithon.foundation.limits import MessageLimits
-from trilithon.wire.fields import VALUE_BYTES, learn
+from trilithon.wire.fields import learn
+from trilithon.wire.octets import VALUE_BYTES
 from trilithon.wire.framing import CHUNK_SIZE
 
 # RFC 9112 7.1.1. A quoted string ends in its own line: a parser that let it span two would see another body (HS-41).

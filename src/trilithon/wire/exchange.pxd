@@ -9,6 +9,7 @@ cdef class Peer:
     cdef readonly tuple server
     cdef readonly bint secure
     cdef readonly str scheme
+    cdef public tuple names
 
 cdef class Receiver:
     cpdef body_arrived(self)

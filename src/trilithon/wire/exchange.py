@@ -40,7 +40,7 @@ class Peer:
     """Who is at the other end of a connection, and how it came in.
 
     `client` is (host, port) or None where unknown, `server` (host, port) or (path, None) for a Unix socket; `secure`
-    says whether the transport is TLS.
+    says whether the transport is TLS. `names` is for a gateway to keep what it makes of these.
     """
 
     def __init__(self, client: tuple[str, int] | None, server: tuple[str, int | None], secure: bool = False) -> None:
@@ -48,6 +48,7 @@ class Peer:
         self.server = server
         self.secure = secure
         self.scheme = "https" if secure else "http"
+        self.names: tuple[str, ...] | None = None
 
 
 class Receiver:

@@ -1,9 +1,9 @@
 """Field names and values: which are legal (RFC 9110 5), and what each name means to a server."""
 
-from trilithon.foundation.errors import AppValueError, PeerError
-
-TOKEN_BYTES = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-VALUE_BYTES = bytes([0x09, *range(0x20, 0x7F), *range(0x80, 0x100)])
+from trilithon.foundation.errors import PeerError
+from trilithon.wire.framing import parse_length
+from trilithon.wire.octets import TOKEN_BYTES
+from trilithon.wire.target import check_authority
 
 # What a name means to the server. Zero: nothing, the field is the application's alone.
 HOST = 1
@@ -42,14 +42,72 @@ ROLES = {
 MAX_KNOWN_NAMES = 1024
 
 
+# What the elements of a list mean to the server, as bits.
+CLOSE_OPTION = 1
+KEEP_ALIVE_OPTION = 2
+UPGRADE_OPTION = 4
+TRAILERS_OPTION = 8
+CONTINUE_OPTION = 16
+OTHER_OPTION = 32
+
+OPTIONS = {
+    b"close": CLOSE_OPTION,
+    b"keep-alive": KEEP_ALIVE_OPTION,
+    b"upgrade": UPGRADE_OPTION,
+    b"trailers": TRAILERS_OPTION,
+    b"100-continue": CONTINUE_OPTION,
+}
+
+# Lines of these are never remembered: secrets, and what differs with each request.
+UNCOMMON = frozenset({b"cookie", b"authorization", b"proxy-authorization", b"content-length", b"set-cookie"})
+
+
 class FieldName:
-    """What is known of one field name: its lower-case form, its CGI key, its line prefix and its role."""
+    """What is known of one field name: its lower-case form, its CGI key and its role."""
 
     def __init__(self, spelling: bytes) -> None:
         self.name = spelling.lower()
         self.key = cgi_key(self.name)
-        self.prefix = spelling + b": "
         self.role: int = ROLES.get(self.name, 0)
+
+
+class FieldLine:
+    """One received field: name and value, and what they mean to the server.
+
+    `key` is the WSGI environ key, "" for none. `length` is that of a Content-Length, `options` are the bits of a
+    Connection, TE or Expect field. `common` says that the same line may well come again and holds no secret.
+    """
+
+    def __init__(self, field: FieldName, value: bytes) -> None:
+        self.pair = (field.name, value)
+        self.value = value
+        self.latin1: str | None = None
+        self.key = field.key
+        self.role = field.role
+        self.length: int = -1
+        self.options = 0
+        self.common = field.name not in UNCOMMON
+        if field.role:
+            self.weigh(field.role)
+
+    def text(self) -> str:
+        """Return the value as latin-1 text (PEP 3333)."""
+        text = self.latin1
+        if text is None:
+            text = self.latin1 = self.value.decode("latin-1")
+        return text
+
+    def weigh(self, role: int) -> None:
+        """Work out what the value means; raises PeerError (400)."""
+        if role == HOST:
+            check_authority(self.value)
+        elif role == CONTENT_LENGTH:
+            self.length = parse_length(self.value)
+        elif role == CONNECTION or role == TE or role == EXPECT:
+            for element in split_list(self.value):
+                self.options |= OPTIONS.get(element, OTHER_OPTION)
+            if role == EXPECT and self.options & ~CONTINUE_OPTION:
+                self.options |= OTHER_OPTION
 
 
 def cgi_key(name: bytes) -> str:
@@ -65,7 +123,6 @@ def cgi_key(name: bytes) -> str:
 
 
 KNOWN: dict[bytes, FieldName] = {}
-SENT: dict[object, FieldName] = {}
 
 
 def learn(name: bytes) -> FieldName:
@@ -73,36 +130,28 @@ def learn(name: bytes) -> FieldName:
     if not name or name.translate(None, TOKEN_BYTES):
         raise PeerError(400, "invalid field name", "RFC 9110 5.1")
     field = FieldName(name)
-    field.name = intern_name(field.name)
     if len(KNOWN) < MAX_KNOWN_NAMES and len(name) <= 64:
         KNOWN[name] = field
-        KNOWN.setdefault(field.name, field)
     return field
 
 
-def intern_name(name: bytes) -> bytes:
-    """Return the one object that stands for this lower-case name, so that later look-ups meet a computed hash."""
-    known = KNOWN.get(name)
-    return known.name if known is not None else name
+def read_field_line(line: bytes) -> FieldLine:
+    """Parse `name: value` (RFC 9112 5); raises PeerError (400). The line is free of control characters already."""
+    colon = line.find(b":")
+    if colon <= 0:
+        raise PeerError(400, "field line without a name", "RFC 9112 5")
+    name = line[:colon]
+    field = KNOWN.get(name)
+    if field is None:
+        field = learn(name)
+    return FieldLine(field, line[colon + 1 :].strip(b" \t"))
 
 
-def learn_sent(name: object) -> FieldName:
-    """Return what is known of a name an application sends, str or bytes; raises AppValueError for an illegal one."""
-    spelling = name.encode("latin-1", "replace") if isinstance(name, str) else name
-    if not isinstance(spelling, bytes) or not spelling or spelling.translate(None, TOKEN_BYTES):
-        raise AppValueError(f"field name {name!r} is no token (RFC 9110 5.1)")
-    field = FieldName(spelling)
-    if len(SENT) < MAX_KNOWN_NAMES and len(spelling) <= 64:
-        SENT[name] = field
-    return field
+def host_line(authority: bytes) -> FieldLine:
+    """Return the Host field that an absolute-form target stands for."""
+    return FieldLine(learn(b"host"), authority)
 
 
 def split_list(value: bytes) -> list[bytes]:
     """Split a comma-separated field value into its lower-case elements, empty ones left out (RFC 9110 5.6.1.2)."""
     return [element for part in value.split(b",") if (element := part.strip(b" \t").lower())]
-
-
-for _spelling in (b"Host", b"User-Agent", b"Accept", b"Accept-Encoding", b"Accept-Language", b"Connection", b"Cookie",
-                  b"Content-Type", b"Content-Length", b"Transfer-Encoding", b"Cache-Control", b"Authorization"):
-    learn(_spelling.lower())
-    learn(_spelling)

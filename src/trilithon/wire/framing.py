@@ -3,7 +3,7 @@
 import re
 
 from trilithon.foundation.errors import PeerError
-from trilithon.wire.fields import TOKEN_BYTES
+from trilithon.wire.octets import TOKEN_BYTES
 
 # How a response body is delimited on HTTP/1.
 NONE = 0

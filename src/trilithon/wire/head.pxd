@@ -1,15 +1,15 @@
 # C layout of a request head.
 cimport cython
-from trilithon.wire.fields cimport FieldName
+from trilithon.wire.fields cimport FieldLine
+from trilithon.wire.memo cimport Memo
+from trilithon.wire.start cimport RequestStart
 
 cdef class RequestHead:
+    cdef readonly RequestStart start
     cdef readonly str method
-    cdef readonly bytes target
     cdef readonly bytes path
-    cdef readonly bytes query
-    cdef readonly str version
     cdef readonly bint http10
-    cdef readonly list fields
+    cdef readonly list lines
     cdef readonly bytes host
     cdef readonly object length
     cdef readonly bint chunked
@@ -17,22 +17,30 @@ cdef class RequestHead:
     cdef readonly bint keep_alive
     cdef readonly bint expects_continue
     cdef readonly bint takes_trailers
+    cdef readonly bint typed
+    cdef readonly bint upgrades
     cdef readonly list upgrade
     cdef readonly bytes codings
-    cdef readonly bint content_type
-    cdef readonly bint connection_upgrade
 
-    cpdef note(self, int role, bytes value)
-    cpdef note_connection(self, bytes value)
+    @cython.locals(role=int, options=int)
+    cpdef note(self, FieldLine line)
+    @cython.locals(authority=bytes)
     cpdef conclude(self)
-    @cython.locals(parts=list, target=bytes, version=bytes)
-    cpdef read_request_line(self, bytes line, object limits, bint secure)
-    cpdef split_query(self, bytes target)
-    cpdef read_other_form(self, bytes target, bint secure)
-    @cython.locals(fields=list, line=bytes, colon=Py_ssize_t, name=bytes, field=FieldName, value=bytes)
-    cpdef read_fields(self, list lines)
+    @cython.locals(host=bytes)
+    cpdef adopt_authority(self, bytes authority)
 
-@cython.locals(lines=list, size=Py_ssize_t, request=RequestHead, absolute=bytes)
-cpdef RequestHead parse_head(bytes head, object limits, bint secure)
+cdef class HeadReader:
+    cdef readonly object limits
+    cdef Py_ssize_t max_fields
+    cdef Py_ssize_t max_field_bytes
+    cdef readonly Memo starts
+    cdef readonly Memo lines
 
-cpdef adopt_authority(RequestHead request, bytes authority)
+    @cython.locals(lines=list, checked=bint, line=bytes, start=RequestStart, count=Py_ssize_t, index=Py_ssize_t,
+                   request=RequestHead, fields=list, field=FieldLine)
+    cpdef RequestHead read(self, bytes head, bint secure)
+    cpdef RequestStart read_start(self, bytes line, bint secure)
+    @cython.locals(field=FieldLine)
+    cpdef FieldLine read_line(self, bytes line)
+    cpdef check_controls(self, bytes head, list lines, bint secure)
+    cpdef check_sizes(self, bytes head, list lines)

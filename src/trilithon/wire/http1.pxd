@@ -3,14 +3,15 @@ cimport cython
 from trilithon.wire.chunked cimport ChunkedDecoder
 from trilithon.wire.exchange cimport Carrier, Exchange, Peer, Receiver, Transport
 from trilithon.wire.framing cimport response_framing
-from trilithon.wire.head cimport RequestHead, parse_head
-from trilithon.wire.response cimport ResponseHead, length_line
+from trilithon.wire.head cimport HeadReader, RequestHead
+from trilithon.wire.response cimport ResponseHead, SentLine, length_line
 
 cdef class Stamp:
     cdef public bytes line
 
 cdef class Terms:
     cdef readonly object limits
+    cdef readonly HeadReader reader
     cdef readonly Py_ssize_t read_ahead_bytes
     cdef readonly Stamp stamp
     cdef readonly bytes server_line
@@ -48,6 +49,7 @@ cdef class Http1(Carrier):
     cdef start_partial(self, bytes data)
     @cython.locals(terms=Terms, exchange=Exchange)
     cdef Exchange open(self, RequestHead head, bytes rest)
+    cdef mark_last(self, Exchange exchange)
     @cython.locals(content=bytes, complete=bint, exchange=Exchange, receiver=Receiver)
     cdef receive_body(self, bytes data)
     cdef drain(self, bint complete, Py_ssize_t size)
@@ -58,7 +60,7 @@ cdef class Http1(Carrier):
     cpdef answer(self, int status, bytes extra, bint bodiless=*)
     cpdef stop(self, bint lingering)
     cpdef send_file(self, Exchange exchange, int fd, object offset, object count)
-    @cython.locals(response=ResponseHead, request=RequestHead, terms=Terms, framing=int, parts=list, tail=bytes)
+    @cython.locals(response=ResponseHead, request=RequestHead, terms=Terms, framing=int, parts=list, line=SentLine, tail=bytes)
     cdef write_head(self, Exchange exchange, bytes data, bint final)
     cdef bint must_abandon(self, Exchange exchange) except -1
     cdef end_response(self, Exchange exchange)

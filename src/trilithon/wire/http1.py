@@ -7,8 +7,9 @@ from trilithon.foundation.limits import MessageLimits
 from trilithon.wire.chunked import ChunkedDecoder
 from trilithon.wire.exchange import BROKEN, COMPLETE, ENDED, FLOWING, LOST, OPEN, Carrier, Exchange, Peer, Transport
 from trilithon.wire.framing import CHUNKED, CLOSE, LENGTH, NONE, response_framing
-from trilithon.wire.head import PartialHead, RequestHead, parse_head, strip_empty_lines
-from trilithon.wire.response import length_line, own_body, own_head
+from trilithon.wire.head import HeadReader, RequestHead
+from trilithon.wire.partial import PartialHead, strip_empty_lines
+from trilithon.wire.response import length_line, own_answer
 
 
 class Phase(Enum):
@@ -50,6 +51,7 @@ class Terms:
 
     def __init__(self, limits: MessageLimits, read_ahead_bytes: int, stamp: Stamp, server: bytes = b"") -> None:
         self.limits = limits
+        self.reader = HeadReader(limits)
         self.read_ahead_bytes = read_ahead_bytes
         self.stamp = stamp
         self.server_line = b"Server: " + server + b"\r\n" if server else b""
@@ -95,6 +97,8 @@ class Http1(Carrier):
                 return self.receive_head(data)
             if phase is BODY or phase is DRAIN:
                 self.receive_body(data)
+                if phase is DRAIN and self.ahead:
+                    return self.next()  # the next request came with the end of the body that was thrown away
             elif phase is WAIT:
                 self.ahead = self.ahead + data if self.ahead else data
                 if len(self.ahead) > MAX_AHEAD_BYTES and not self.paused:
@@ -121,8 +125,7 @@ class Http1(Carrier):
         phase = self.phase
         exchange = self.exchange
         if phase is WAIT and exchange is not None:
-            exchange.half_closed = True
-            self.closing = True
+            self.mark_last(exchange)
             if not self.paused:
                 self.paused = True
                 self.transport.pause()
@@ -174,7 +177,7 @@ class Http1(Carrier):
             head, rest = whole
             self.partial = None
         self.empty_lines = 0
-        return self.open(parse_head(head, self.terms.limits, self.peer.secure), rest)
+        return self.open(self.terms.reader.read(head, self.peer.secure), rest)
 
     def start_partial(self, data: bytes) -> None:
         """Keep the first part of a head."""
@@ -213,6 +216,8 @@ class Http1(Carrier):
             exchange.inbound = COMPLETE
             self.phase = WAIT
             self.ahead = rest
+            if self.end_seen:
+                self.mark_last(exchange)
             return exchange
         self.phase = BODY
         self.body_size = 0
@@ -224,7 +229,18 @@ class Http1(Carrier):
                 self.exchange = None
                 self.fault(error, head.method == "HEAD")
                 return None
+        if self.end_seen:
+            if self.phase is BODY:
+                self.exchange = None  # its body will never be whole
+                return None
+            self.mark_last(exchange)
         return exchange
+
+    def mark_last(self, exchange: Exchange) -> None:
+        """The client has ended its side: unless more was read ahead, this request is its last."""
+        exchange.half_closed = True
+        if not self.ahead:
+            self.closing = True
 
     def receive_body(self, data: bytes) -> None:
         """Take body bytes of the open exchange; raises PeerError (400, 413)."""
@@ -312,16 +328,8 @@ class Http1(Carrier):
 
     def answer(self, status: int, extra: bytes, bodiless: bool = False) -> None:
         """Send an answer of the server's own and close behind it."""
-        body = own_body(status)
-        head = own_head(status, extra)
-        self.transport.write(
-            head.line
-            + head.block
-            + self.terms.stamp.line
-            + self.terms.server_line
-            + b"Content-Length: %d\r\nConnection: close\r\n\r\n" % len(body)
-            + (b"" if bodiless else body)
-        )
+        terms = self.terms
+        self.transport.write(own_answer(status, extra + terms.stamp.line + terms.server_line, bodiless))
         self.stop(True)
 
     def stop(self, lingering: bool) -> None:
@@ -372,7 +380,9 @@ class Http1(Carrier):
         self.framing = framing
         if response.close or exchange.must_close or terms.closing or framing == CLOSE or self.must_abandon(exchange):
             self.closing = True
-        parts = [response.line, response.block]
+        parts = [response.line]
+        for line in response.lines:
+            parts.append(line.octets)
         if framing == LENGTH:
             if length < 0:
                 length = len(data)
@@ -427,8 +437,9 @@ class Http1(Carrier):
         """Close the accounts of a complete response, and drain, wait for or refuse what comes next."""
         self.exchange = None
         if self.closing:
-            lingering = exchange.inbound is OPEN or bool(self.ahead)
-            self.stop(lingering)
+            # A client that asked for the close sends nothing more; another may have its next request under way.
+            asked = exchange.head.close or exchange.head.http10
+            self.stop(not asked or exchange.inbound is OPEN or bool(self.ahead))
         elif exchange.inbound is COMPLETE:
             self.phase = IDLE
             self.conclude()

@@ -1,26 +1,34 @@
 # C layout of a response head.
 cimport cython
-from trilithon.wire.fields cimport FieldName, learn_sent
+from trilithon.wire.memo cimport Memo
+
+cdef class SentLine:
+    cdef readonly bytes name
+    cdef readonly bytes value
+    cdef readonly bytes octets
+    cdef readonly int role
+    cdef readonly object length
+
+cdef Memo SENT
 
 cdef class ResponseHead:
     cdef readonly int status
     cdef readonly bytes line
-    cdef public bytes block
+    cdef readonly list lines
     cdef public object length
     cdef public bint close
     cdef public bint dated
     cdef public bint named
 
-    @cython.locals(parts=list, field=FieldName, value=bytes)
+    @cython.locals(lines=list, line=SentLine)
     cpdef read_asgi(self, object fields)
-    @cython.locals(parts=list, pair=tuple, field=FieldName, value=bytes)
+    @cython.locals(lines=list, line=SentLine)
     cpdef read_wsgi(self, object fields)
-    @cython.locals(block=bytes)
-    cpdef conclude(self, list parts)
-    cpdef bint note(self, int role, bytes value, bint wsgi) except -1
+    @cython.locals(role=int, first=bint)
+    cpdef bint note(self, SentLine line, bint wsgi) except -1
 
+cdef bint is_pair_of(object pair, object kind) except -1
 cpdef ResponseHead asgi_head(object status)
 @cython.locals(known=tuple)
 cpdef ResponseHead wsgi_head(object status)
-cpdef ResponseHead own_head(int status, bytes extra=*)
 cpdef bytes length_line(object length)

@@ -7,19 +7,19 @@ from trilithon.foundation.errors import AppTypeError, AppValueError
 from trilithon.wire.fields import (
     CONNECTION,
     CONTENT_LENGTH,
+    CONTENT_TYPE,
     DATE,
-    HOP_BY_HOP,
+    EXPECT,
+    HOST,
     INTERFACE_HOP,
-    SENT,
+    ROLES,
     SERVER,
-    TE,
-    TRANSFER_ENCODING,
+    UNCOMMON,
     UPGRADE,
-    VALUE_BYTES,
-    FieldName,
-    learn_sent,
     split_list,
 )
+from trilithon.wire.memo import MAX_KEY_BYTES, Memo
+from trilithon.wire.octets import TOKEN_BYTES, VALUE_BYTES
 
 REASONS = {status.value: status.phrase for status in HTTPStatus}
 STATUS_LINES: dict[int, bytes] = {
@@ -27,21 +27,50 @@ STATUS_LINES: dict[int, bytes] = {
 }
 MAX_KNOWN_LINES = 512
 LENGTH_LINES = {size: b"Content-Length: %d\r\n" % size for size in range(1024)}
+OWN_TYPE = b"Content-Type: text/plain; charset=utf-8\r\n"
+# Never remembered: what is a secret, or different each time.
+UNCOMMON_SENT = (UNCOMMON - {b"content-length"}) | {b"etag", b"location", b"last-modified", b"date"}
 WSGI_STATUS_LINES: dict[str, tuple[int, bytes]] = {}
+
+
+class SentLine:
+    """One field an application sends, checked: its lower-case name, its value, its HTTP/1 line and its role.
+
+    `length` is the value of a Content-Length.
+    """
+
+    def __init__(self, spelling: bytes, value: bytes) -> None:
+        if not spelling or spelling.translate(None, TOKEN_BYTES):
+            raise AppValueError(f"header name {spelling!r} is no token (RFC 9110 5.1)")
+        if value.translate(None, VALUE_BYTES):
+            raise AppValueError(f"header {spelling!r}: {value!r} holds a control character (RFC 9110 5.5)")
+        self.name = spelling.lower()
+        self.value = value
+        self.octets = b"%b: %b\r\n" % (spelling, value)
+        self.role: int = ROLES.get(self.name, 0)
+        self.length: int = -1
+        if self.role == CONTENT_LENGTH:
+            if not value.isdigit() or len(value) > 20:
+                raise AppValueError(f"Content-Length {value!r} is no number of bytes (RFC 9110 8.6)")
+            self.length = int(value)
+
+
+# Applications send the same lines over and over; a pair of str and one of bytes are different keys.
+SENT = Memo(512)
 
 
 class ResponseHead:
     """What an application said in its response head, in the form that goes out.
 
-    `line` is the HTTP/1 status line, `block` the field lines without Content-Length, which `length` holds (-1 when
-    the application gave none). `close` says that the application asked for the connection to be closed, `dated` and
+    `line` is the HTTP/1 status line, `lines` the fields without Content-Length, which `length` holds (-1 when the
+    application gave none). `close` says that the application asked for the connection to be closed, `dated` and
     `named` that it sent Date and Server itself.
     """
 
     def __init__(self, status: int, line: bytes) -> None:
         self.status = status
         self.line = line
-        self.block = b""
+        self.lines: list[SentLine] = []
         self.length: int = -1
         self.close = False
         self.dated = False
@@ -49,83 +78,95 @@ class ResponseHead:
 
     def read_asgi(self, fields: Iterable[Iterable[bytes]]) -> None:
         """Take the header list of an ASGI event; raises AppTypeError or AppValueError and is then unusable."""
-        parts: list[bytes] = []
+        lines = self.lines
         for pair in fields:
-            name, value = pair
-            if type(name) is not bytes or type(value) is not bytes:
-                raise AppTypeError(f"header ({name!r}, {value!r}): name and value must be bytes")
-            field = SENT.get(name)
-            if field is None:
-                field = learn_sent(name)
-            if field.role and not self.note(field.role, value, False):
-                continue
-            parts.append(field.prefix)
-            parts.append(value)
-            parts.append(b"\r\n")
-        self.conclude(parts)
+            line = SENT.find(pair) if is_pair_of(pair, bytes) else None
+            if line is None:
+                line = learn_asgi_line(pair)
+            if not line.role or self.note(line, False):
+                lines.append(line)
 
     def read_wsgi(self, fields: list[tuple[str, str]]) -> None:
         """Take the header list of start_response; raises AppTypeError or AppValueError and is then unusable."""
         if type(fields) is not list:
             raise AppTypeError(f"the headers must be a list, not {type(fields).__name__} (PEP 3333)")
-        parts: list[bytes] = []
+        lines = self.lines
         for pair in fields:
-            if type(pair) is not tuple or len(pair) != 2:
-                raise AppTypeError(f"header {pair!r} must be a tuple (name, value) (PEP 3333)")
-            name, text = pair
-            if type(name) is not str or type(text) is not str:
-                raise AppTypeError(f"header {pair!r}: name and value must be str (PEP 3333)")
-            field = SENT.get(name)
-            if field is None:
-                field = learn_sent(name)
-            try:
-                value = text.encode("latin-1")
-            except UnicodeEncodeError:
-                raise AppValueError(f"header {pair!r} holds characters beyond latin-1 (PEP 3333)") from None
-            if field.role and not self.note(field.role, value, True):
-                continue
-            parts.append(field.prefix)
-            parts.append(value)
-            parts.append(b"\r\n")
-        self.conclude(parts)
+            line = SENT.find(pair) if is_pair_of(pair, str) else None
+            if line is None:
+                line = learn_wsgi_line(pair)
+            if not line.role or self.note(line, True):
+                lines.append(line)
 
-    def conclude(self, parts: list[bytes]) -> None:
-        """Join the lines; raises AppValueError when a value holds CR, LF, NUL or another control character."""
-        block = b"".join(parts)
-        # Every line brings exactly one CRLF; anything beyond that would be response splitting (RFC 9110 5.5).
-        if len(block.translate(None, VALUE_BYTES)) * 3 != 2 * len(parts):
-            for prefix, value in zip(parts[::3], parts[1::3], strict=True):
-                if value.translate(None, VALUE_BYTES):
-                    raise AppValueError(f"header {prefix[:-2]!r}: {value!r} holds a control character (RFC 9110 5.5)")
-            raise AppValueError("a header holds a control character (RFC 9110 5.5)")
-        self.block = block
+    def block(self) -> bytes:
+        """Return the HTTP/1 lines of the fields."""
+        return b"".join([line.octets for line in self.lines])
 
-    def note(self, role: int, value: bytes, wsgi: bool) -> bool:
+    def note(self, line: SentLine, wsgi: bool) -> bool:
         """Take in a field that means something to the server; returns whether the application's line is sent on."""
+        role = line.role
         if role == CONTENT_LENGTH:
-            if not value.isdigit() or len(value) > 20:
-                raise AppValueError(f"Content-Length {value!r} is no number of bytes (RFC 9110 8.6)")
-            length = int(value)
-            if self.length >= 0 and self.length != length:
+            if self.length >= 0 and self.length != line.length:
                 raise AppValueError("two different Content-Length fields")
-            self.length = length
+            self.length = line.length
             return False
-        if role == DATE or role == SERVER:
-            first = not (self.dated if role == DATE else self.named)
-            if role == DATE:
-                self.dated = True
-            else:
-                self.named = True
+        if role == DATE:
+            first = not self.dated
+            self.dated = True
             return first
-        if role == CONNECTION or role == TRANSFER_ENCODING or role == HOP_BY_HOP or role == TE or role == UPGRADE:
-            if wsgi:
-                raise AppValueError("hop-by-hop fields are the server's alone (PEP 3333, RFC 9110 7.6.1)")
-            if role == CONNECTION and b"close" in split_list(value):
-                self.close = True
-            return role == UPGRADE and self.status == 426
-        if role == INTERFACE_HOP and wsgi:
-            raise AppValueError("hop-by-hop fields are the server's alone (PEP 3333, RFC 9110 7.6.1)")
-        return True
+        if role == SERVER:
+            first = not self.named
+            self.named = True
+            return first
+        if role == INTERFACE_HOP or role == CONTENT_TYPE or role == HOST or role == EXPECT:
+            if wsgi and role == INTERFACE_HOP:
+                self.refuse_hop(line)
+            return True
+        if wsgi:
+            self.refuse_hop(line)
+        if role == CONNECTION and b"close" in split_list(line.value):
+            self.close = True
+        return role == UPGRADE and self.status == 426
+
+    def refuse_hop(self, line: SentLine) -> None:
+        """Raise for a hop-by-hop field of a WSGI application."""
+        raise AppValueError(f"{line.name.decode()} is hop-by-hop: the server's alone (PEP 3333, RFC 9110 7.6.1)")
+
+
+def is_pair_of(pair: object, kind: type) -> bool:
+    """Tell whether something is a tuple of two `kind`, and so can be looked up."""
+    return type(pair) is tuple and len(pair) == 2 and type(pair[0]) is kind and type(pair[1]) is kind
+
+
+def learn_asgi_line(pair: Iterable[bytes]) -> SentLine:
+    """Check a field of an ASGI application; raises AppTypeError or AppValueError."""
+    try:
+        name, value = pair
+    except (TypeError, ValueError):
+        raise AppTypeError(f"header {pair!r} must be two bytes values, name and value") from None
+    if type(name) is not bytes or type(value) is not bytes:
+        raise AppTypeError(f"header ({name!r}, {value!r}): name and value must be bytes")
+    return remember((name, value), SentLine(name, value))
+
+
+def learn_wsgi_line(pair: object) -> SentLine:
+    """Check a field of a WSGI application; raises AppTypeError or AppValueError."""
+    if type(pair) is not tuple or len(pair) != 2:
+        raise AppTypeError(f"header {pair!r} must be a tuple (name, value) (PEP 3333)")
+    name, text = pair
+    if type(name) is not str or type(text) is not str:
+        raise AppTypeError(f"header {pair!r}: name and value must be str (PEP 3333)")
+    try:
+        return remember(pair, SentLine(name.encode("latin-1"), text.encode("latin-1")))
+    except UnicodeEncodeError:
+        raise AppValueError(f"header {pair!r} holds characters beyond latin-1 (PEP 3333)") from None
+
+
+def remember(pair: tuple[object, object], line: SentLine) -> SentLine:
+    """Keep a line for the next response that has it, unless it is a secret or too long."""
+    if line.name not in UNCOMMON_SENT and len(line.octets) <= MAX_KEY_BYTES:
+        SENT.keep(pair, line)
+    return line
 
 
 def asgi_head(status: object) -> ResponseHead:
@@ -173,14 +214,6 @@ def learn_wsgi_status(status: str) -> tuple[int, bytes]:
     return known
 
 
-def own_head(status: int, extra: bytes = b"") -> ResponseHead:
-    """Return the head of an answer that the server makes itself, text/plain; `extra` holds whole field lines."""
-    head = ResponseHead(status, STATUS_LINES[status])
-    head.block = b"Content-Type: text/plain; charset=utf-8\r\n" + extra
-    head.close = True
-    return head
-
-
 def own_body(status: int) -> bytes:
     """Return the body of an answer that the server makes itself; nothing of the request is repeated in it."""
     return REASONS[status].encode("ascii") + b"\n"
@@ -188,16 +221,12 @@ def own_body(status: int) -> bytes:
 
 def own_answer(status: int, lines: bytes, bodiless: bool) -> bytes:
     """Return a whole answer that the server makes itself, the last of its connection; `lines` are field lines."""
-    head = own_head(status, lines)
     body = own_body(status)
     last = b"Content-Length: %d\r\nConnection: close\r\n\r\n" % len(body)
-    return head.line + head.block + last + (b"" if bodiless else body)
+    return STATUS_LINES[status] + OWN_TYPE + lines + last + (b"" if bodiless else body)
 
 
 def length_line(length: int) -> bytes:
     """Return the Content-Length field line."""
     line = LENGTH_LINES.get(length)
     return line if line is not None else b"Content-Length: %d\r\n" % length
-
-
-__all__ = ["FieldName", "ResponseHead", "asgi_head", "length_line", "own_answer", "own_body", "own_head", "wsgi_head"]
