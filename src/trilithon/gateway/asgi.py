@@ -212,7 +212,7 @@ class AsgiCall(Receiver):
         It may begin in a later turn than the send that made it: what drained in between wakes nobody any more.
         """
         exchange = self.exchange
-        while exchange.outbound is FLOWING and exchange.carrier.congested():
+        while exchange.carrier.congested() and exchange.outbound is FLOWING:  # the attempt to write may lose the client
             if self.writers is None:
                 self.writers = []
             writer: Future[None] = self.gateway.loop.create_future()
