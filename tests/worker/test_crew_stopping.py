@@ -125,6 +125,30 @@ def test_a_reader_that_is_being_served_gets_the_rest() -> None:
     assert stopping.error is None
 
 
+def test_a_stream_that_began_before_the_stop_is_the_last_on_its_connection() -> None:
+    more = threading.Event()
+
+    def application(environ: dict[str, Any], start_response: Any) -> Any:
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        yield b"first"
+        assert more.wait(DEADLINE_S)
+        yield b"second"
+
+    stopping = Stopping(application, threads=2)
+    with RawClient(stopping.site) as client:
+        client.send(request_bytes("/"))
+        assert client.head().status == 200
+        assert client.chunk() == b"first"
+        stopping.leave()
+        more.set()
+        assert [client.chunk(), client.chunk()] == [b"second", b""]
+        begin = time.monotonic()
+        assert client.at_end()
+        assert time.monotonic() - begin < 2.0
+    stopping.join()
+    assert stopping.error is None
+
+
 def open_descriptors() -> set[str]:
     """Return what the descriptors of this process point to."""
     found = set()
