@@ -52,7 +52,7 @@ def serve(app: Any = None, **options: Any) -> Iterator[Site]:
     options.setdefault("bind", ["127.0.0.1:0"])
     options.setdefault("access_log", "off")
     options.setdefault("graceful_timeout_s", 5.0)
-    server = Server(app, Options(**options))
+    server = Server(app, Options.of(options))
     server.load()
     needs_loop = any(loaded.interface != "wsgi" for _, loaded in server.loaded)
     loop = loop_factory(server.options.loop, needs_loop)()

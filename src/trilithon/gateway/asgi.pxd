@@ -43,7 +43,6 @@ cdef class AsgiGateway:
     cdef readonly object app
     cdef readonly object loop
     cdef readonly dict state
-    cdef public str prefix
     cdef readonly object context
     cdef readonly set running
     cdef public object on_ended

@@ -325,7 +325,7 @@ class AsgiGateway:
     `state` is the lifespan's namespace, of which every request gets a shallow copy. `running` are the calls that
     have not ended. `on_ended` is called, when set, each time a call ends, `on_leave` with the SystemExit or
     KeyboardInterrupt that came out of the application. Calls begin in copies of the context in which the gateway was
-    made, never in one that another request has written to. `prefix` is the part of the root path that a mount adds.
+    made, never in one that another request has written to.
     """
 
     interface = "asgi"
@@ -334,7 +334,6 @@ class AsgiGateway:
         self.app = app
         self.loop = loop
         self.state = state
-        self.prefix = ""
         self.context = copy_context()
         self.running: set[AsgiCall] = set()
         self.on_ended: Callable[[], None] | None = None
@@ -357,7 +356,7 @@ class AsgiGateway:
         path = start.text
         if root_path and path != "*" and not is_below(path, root_path):
             # A proxy has taken the root path off, but for what a mount adds: that is still there.
-            path = root_path[: len(root_path) - len(self.prefix)] + path
+            path = root_path[: len(root_path) - len(exchange.mounted_at)] + path
         return {
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": "2.5"},

@@ -1,7 +1,6 @@
 """Mounts: which application serves which part of a site's paths, longest prefix at a segment boundary first."""
 
 from trilithon.foundation.errors import ConfigError
-from trilithon.gateway.asgi import AsgiGateway
 from trilithon.wire.exchange import Exchange
 from trilithon.wire.target import decode_path
 
@@ -14,8 +13,6 @@ class Mount:
         self.gateway = gateway
         self.root_path = root_path + prefix
         self.octets = prefix.encode("utf-8")
-        if isinstance(gateway, AsgiGateway):
-            gateway.prefix = prefix
 
 
 class Router:
@@ -43,6 +40,7 @@ class Router:
             # What is asked of the whole server (OPTIONS *) belongs to the application nearest to the root.
             if begins(path, mount.octets) or (path == b"*" and mount is self.mounts[-1]):
                 exchange.root_path = mount.root_path
+                exchange.mounted_at = mount.prefix
                 exchange.gateway = mount.gateway
                 return mount.gateway
         return None

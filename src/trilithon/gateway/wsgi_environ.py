@@ -68,7 +68,7 @@ def fill_environ(environ: dict[str, Any], exchange: Exchange) -> None:
     start = head.start
     info = start.octets
     if exchange.root_path:
-        info = split_root(environ, exchange.root_path, info)
+        info = split_root(environ, exchange.root_path, exchange.mounted_at, info)
     environ["PATH_INFO"] = "" if info == "*" else info
     environ["REQUEST_METHOD"] = start.method
     query = start.query
@@ -104,10 +104,24 @@ def cgi_names(peer: Peer) -> tuple[str, ...]:
     return server if peer.client is None else (*server, peer.client[0], str(peer.client[1]))
 
 
-def split_root(environ: dict[str, Any], root_path: str, info: str) -> str:
-    """Set SCRIPT_NAME and return PATH_INFO of a path that may begin with the root path or have lost it on its way."""
-    root = root_path.encode("utf-8").decode("latin-1")
+def split_root(environ: dict[str, Any], root_path: str, prefix: str, info: str) -> str:
+    """Set SCRIPT_NAME and return PATH_INFO of a path that may begin with the root path or have lost it on its way.
+
+    `prefix` is the part of the root path that a mount adds: no proxy has taken that off.
+    """
+    root = as_octets(root_path)
     environ["SCRIPT_NAME"] = root
-    if info.startswith(root) and info[len(root) : len(root) + 1] in ("", "/"):
+    if is_below(info, root):
         return info[len(root) :]
-    return info
+    mount = as_octets(prefix)
+    return info[len(mount) :] if mount and is_below(info, mount) else info
+
+
+def as_octets(path: str) -> str:
+    """Return a path as its UTF-8 octets, read as latin-1 (PEP 3333, Unicode Issues)."""
+    return path.encode("utf-8").decode("latin-1")
+
+
+def is_below(info: str, root: str) -> bool:
+    """Tell whether a path begins with another one at a segment boundary."""
+    return info.startswith(root) and info[len(root) : len(root) + 1] in ("", "/")

@@ -40,6 +40,7 @@ cdef class Connection(Transport):
     cdef bint lingering
     cdef public bint dirty
     cdef public bint busy
+    cdef public bint hung
     cdef bint clogged
     cdef object timed
     cdef readonly double read_deadline

@@ -82,7 +82,8 @@ class Connection(Transport):
     """One accepted socket; all its methods run on the thread that owns it.
 
     That is the engine's thread, except while `busy`: then the thread that runs the application has it to itself, the
-    engine keeps off, and what it writes is left in the queue until it pushes or lets go.
+    engine keeps off, and what it writes is left in the queue until it pushes or lets go. `hung` says that the client was
+    seen to be gone in that time.
     """
 
     def __init__(self, owner: Owner, sock: socket.socket, peer: Peer, now: float) -> None:
@@ -98,6 +99,7 @@ class Connection(Transport):
         self.lingering = False
         self.dirty = False
         self.busy = False
+        self.hung = False
         self.clogged = False
         self.timed = IDLE
         self.read_deadline = now + owner.tempo.header_s if owner.tempo.header_s else 0.0
@@ -201,7 +203,11 @@ class Connection(Transport):
                 return
         if protocol.phase is WAIT and protocol.exchange is not None:
             # The application did not answer in time (request_timeout_s): its response is not waited for any longer.
-            protocol.exchange.refuse(503)
+            exchange = protocol.exchange
+            receiver = exchange.receiver
+            exchange.refuse(503)
+            if receiver is not None:
+                receiver.expired()
             return
         protocol.time_out()
 

@@ -22,7 +22,6 @@ cdef class Engine(Owner):
     cdef readonly object posts
     cdef readonly tuple bell
     cdef public object on_wrote
-    cdef public object on_finished
     cdef public object on_pipelined
     cdef public object on_waiting
 
@@ -33,6 +32,7 @@ cdef class Engine(Owner):
     @cython.locals(pipelined=list, connection=Connection)
     cpdef resume_pipelined(self)
     cpdef ready_busy(self, Connection connection, int mask)
+    cpdef unwatch(self, Connection connection)
     cpdef take_back(self, Connection connection)
     @cython.locals(connection=Connection)
     cpdef hand_over(self, Exchange exchange, Engine heir)

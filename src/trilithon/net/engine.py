@@ -14,7 +14,7 @@ from typing import Protocol
 from trilithon.foundation.limits import Limits
 from trilithon.net.connection import CLOSED, Connection, Owner, Tempo
 from trilithon.net.listener import Listener
-from trilithon.net.poller import READ, open_poller
+from trilithon.net.poller import ERROR, HANGUP, READ, open_poller
 from trilithon.wire.exchange import Exchange
 from trilithon.wire.http1 import Terms
 
@@ -64,7 +64,6 @@ class Engine(Owner):
         self.bell = open_bell()
         self.poller.register(self.bell[0], READ)
         self.on_wrote: Callable[[], None] | None = None
-        self.on_finished: Callable[[Exchange], None] | None = None
         self.on_pipelined: Callable[[], None] | None = None
         self.on_waiting: Callable[[], None] | None = None
 
@@ -141,20 +140,23 @@ class Engine(Owner):
             for listener in self.listeners.values():
                 listener.retry(now)
 
+    def needs_sweep(self) -> bool:
+        """Tell whether there is anything to sweep."""
+        return bool(self.connections) or any(listener.paused for listener in self.listeners.values())
+
     def wait_s(self) -> float:
         """Return how long a poll may sleep: until the next sweep when there is something to sweep, else for ever."""
-        if self.connections or any(listener.paused for listener in self.listeners.values()):
-            return max(0.0, self.next_sweep - time.monotonic())
-        return -1.0
+        return max(0.0, self.next_sweep - time.monotonic()) if self.needs_sweep() else -1.0
 
     def ready_busy(self, connection: Connection, mask: int) -> None:
         """Stop watching a connection that a crew thread has to itself: level-triggered readiness would spin."""
         with self.lending:
             busy = connection.busy
-            if busy and connection.watched >= 0:
-                connection.watched = -1
-                self.poller.unregister(connection.fd)
-        if not busy:
+            if busy:
+                if mask & (ERROR | HANGUP):
+                    connection.hung = True
+                self.unwatch(connection)
+        if not busy and connection.life is not CLOSED:
             connection.ready(mask)
 
     def take_back(self, connection: Connection) -> None:
@@ -193,16 +195,13 @@ class Engine(Owner):
     def finished(self, connection: Connection, exchange: Exchange) -> None:
         """Write a finished exchange down and let the next one of its connection come; see Owner."""
         if self.journal is not None:
-            head = exchange.head
-            line = f"{head.method} {head.target.decode('latin-1')} HTTP/{head.version}".encode("latin-1")
             duration = time.monotonic() - exchange.opened_at
-            self.journal.record(connection.protocol.peer.client, line, exchange.status, exchange.sent_bytes, duration)
+            line = exchange.head.start.line
+            self.journal.record(exchange.peer.client, line, exchange.status, exchange.sent_bytes, duration)
         if not connection.busy and (connection.protocol.ahead or connection.protocol.end_seen):
             self.pipelined.append(connection)
             if self.on_pipelined is not None:
                 self.on_pipelined()
-        if self.on_finished is not None:
-            self.on_finished(exchange)
 
     def rejected(self, connection: Connection, status: int) -> None:
         """Write down what was no request; see Owner."""
@@ -223,12 +222,24 @@ class Engine(Owner):
 
     def forget(self, connection: Connection) -> None:
         """Drop a connection that closes; see Owner."""
-        if self.connections.pop(connection.fd, None) is not None and connection.watched >= 0:
-            self.poller.unregister(connection.fd)
+        if connection.busy:
+            # A crew thread closes what this engine may be looking at.
+            with self.lending:
+                self.connections.pop(connection.fd, None)
+                self.unwatch(connection)
+        else:
+            self.connections.pop(connection.fd, None)
+            self.unwatch(connection)
         if self.full and len(self.connections) < self.capacity.max_connections:
             self.full = False
             for listener in self.listeners.values():
                 listener.resume()
+
+    def unwatch(self, connection: Connection) -> None:
+        """Listen no more to a connection."""
+        if connection.watched >= 0:
+            connection.watched = -1
+            self.poller.unregister(connection.fd)
 
     def before_waiting(self) -> None:
         """Let the driver flush what waits behind this thread; see Owner."""
@@ -245,9 +256,7 @@ class Engine(Owner):
         if connection.life is CLOSED:
             return
         self.connections.pop(connection.fd, None)
-        if connection.watched >= 0:
-            self.poller.unregister(connection.fd)
-        connection.watched = -1
+        self.unwatch(connection)
         connection.owner = heir
         heir.post(partial(heir.take_over, connection, exchange))
 

@@ -5,8 +5,8 @@ import re
 from trilithon.foundation.errors import PeerError
 from trilithon.foundation.limits import MessageLimits
 from trilithon.wire.fields import learn
-from trilithon.wire.octets import VALUE_BYTES
 from trilithon.wire.framing import CHUNK_SIZE
+from trilithon.wire.octets import VALUE_BYTES
 
 # RFC 9112 7.1.1. A quoted string ends in its own line: a parser that let it span two would see another body (HS-41).
 NAME = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"

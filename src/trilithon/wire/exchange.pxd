@@ -15,6 +15,7 @@ cdef class Receiver:
     cpdef body_arrived(self)
     cpdef lost(self)
     cpdef peer_ended(self)
+    cpdef expired(self)
     cpdef drained(self)
 
 cdef class Transport:
@@ -50,6 +51,7 @@ cdef class Exchange:
     cdef readonly Peer peer
     cdef public Receiver receiver
     cdef public object gateway
+    cdef public str mounted_at
     cdef public str root_path
     cdef readonly list body
     cdef readonly Py_ssize_t body_bytes

@@ -63,6 +63,9 @@ class Receiver:
     def peer_ended(self) -> None:
         """The client will send nothing more, yet may still read the answer."""
 
+    def expired(self) -> None:
+        """The request took longer than it may: an answer was given in the application's place."""
+
     def drained(self) -> None:
         """The output has fallen below the low-water mark."""
 
@@ -155,7 +158,7 @@ class Carrier:
 class Exchange:
     """One request and its response.
 
-    `gateway` and `root_path` are set by whoever routed it.
+    `gateway`, `root_path` and `mounted_at`, the part of it that a mount adds, are set by whoever routed it.
     `status` is the one that went out, 499 when the client left before any, 0 while there is none.
     The gateway reads `head`, `peer` and the body, then calls `respond` once, `write` any number of times and `end`
     once. `respond` puts nothing on the wire, the first `write` or `end` does. All calls belong to the one thread that
@@ -169,6 +172,7 @@ class Exchange:
         self.receiver: Receiver | None = None
         self.gateway: object = None
         self.root_path = ""
+        self.mounted_at = ""
         self.body: list[bytes] = []
         self.body_bytes = 0
         self.inbound = OPEN

@@ -33,6 +33,7 @@ cdef class HeadReader:
     cdef readonly object limits
     cdef Py_ssize_t max_fields
     cdef Py_ssize_t max_field_bytes
+    cdef Py_ssize_t small_bytes
     cdef readonly Memo starts
     cdef readonly Memo lines
 

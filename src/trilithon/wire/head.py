@@ -148,6 +148,8 @@ class HeadReader:
         self.limits = limits
         self.max_fields = limits.max_fields
         self.max_field_bytes = limits.max_field_bytes
+        # A head up to this size breaks no limit of size.
+        self.small_bytes = min(limits.max_field_bytes, limits.max_head_bytes)
         self.starts = Memo(KEPT_STARTS)
         self.lines = Memo(KEPT_LINES)
 
@@ -162,24 +164,30 @@ class HeadReader:
             checked = True
             start = self.read_start(line, secure)
         count = len(lines) - 1
-        if count > self.max_fields or len(head) > self.max_field_bytes:
+        if count > self.max_fields or len(head) > self.small_bytes:
             if not checked:
                 self.check_controls(head, lines, secure)
                 checked = True
             self.check_sizes(head, lines)
         request = RequestHead(start)
         fields = request.lines
-        for index in range(1, count + 1):
-            line = lines[index]
-            field = self.lines.find(line)
-            if field is None:
-                if not checked:
-                    self.check_controls(head, lines, secure)
-                    checked = True
-                field = self.read_line(line)
-            fields.append(field)
-            if field.role:
-                request.note(field)
+        try:
+            for index in range(1, count + 1):
+                line = lines[index]
+                field = self.lines.find(line)
+                if field is None:
+                    if not checked:
+                        self.check_controls(head, lines, secure)
+                        checked = True
+                    field = self.read_line(line)
+                fields.append(field)
+                if field.role:
+                    request.note(field)
+        except PeerError:
+            if not checked:
+                # A remembered line was refused: the answer must be that of a reader which remembers nothing.
+                self.check_controls(head, lines, secure)
+            raise
         request.conclude()
         return request
 

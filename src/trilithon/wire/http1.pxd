@@ -52,7 +52,6 @@ cdef class Http1(Carrier):
     cdef mark_last(self, Exchange exchange)
     @cython.locals(content=bytes, complete=bint, exchange=Exchange, receiver=Receiver)
     cdef receive_body(self, bytes data)
-    cdef drain(self, bint complete, Py_ssize_t size)
     @cython.locals(exchange=Exchange)
     cpdef fault(self, object error, bint bodiless=*)
     cpdef time_out(self)

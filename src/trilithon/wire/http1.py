@@ -122,9 +122,8 @@ class Http1(Carrier):
     def receive_end(self) -> None:
         """Take the end of the client's stream: what is incomplete is lost, a whole request is still answered."""
         self.end_seen = True
-        phase = self.phase
         exchange = self.exchange
-        if phase is WAIT and exchange is not None:
+        if self.phase is WAIT and exchange is not None:
             self.mark_last(exchange)
             if not self.paused:
                 self.paused = True
@@ -132,7 +131,7 @@ class Http1(Carrier):
             receiver = exchange.receiver
             if receiver is not None:
                 receiver.peer_ended()
-        elif phase is BODY and exchange is not None:
+        elif self.phase is BODY and exchange is not None:
             self.lose()
             self.transport.abort(self.headed and self.framing == CLOSE)
         else:
@@ -193,9 +192,9 @@ class Http1(Carrier):
         terms = self.terms
         if head.method == "CONNECT":
             self.answer(405, b"Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n")
+            self.transport.rejected(405)
             return None
-        limit = terms.limits.max_body_bytes
-        if limit and head.length > limit:
+        if 0 < terms.limits.max_body_bytes < head.length:
             self.fault(PeerError(413, "body larger than the limit", "RFC 9110 15.5.14"), head.method == "HEAD")
             return None
         exchange = Exchange(self, head, self.peer)
@@ -203,11 +202,9 @@ class Http1(Carrier):
         self.requests += 1
         self.headed = False
         self.asked = False
-        self.closing = (
-            head.close
-            or (head.http10 and not head.keep_alive)
-            or (terms.max_requests and self.requests >= terms.max_requests)
-        )
+        self.closing = head.close or (head.http10 and not head.keep_alive)
+        if terms.max_requests and self.requests >= terms.max_requests:
+            self.closing = True
         if head.chunked:
             self.decoder = ChunkedDecoder(terms.limits)
         elif head.length > 0:
@@ -266,7 +263,13 @@ class Http1(Carrier):
                 self.left -= len(data)
             self.body_size += len(content)
         if self.phase is DRAIN:
-            self.drain(complete, len(content))
+            # Thrown away behind its response, up to a bound (RFC 9112 9.3).
+            self.left_to_drain -= len(content)
+            if complete:
+                self.phase = IDLE
+                self.conclude()
+            elif self.left_to_drain < 0:
+                self.stop(True)
             return
         exchange = self.exchange
         if exchange is None:
@@ -282,16 +285,6 @@ class Http1(Carrier):
         receiver = exchange.receiver  # held: it may take itself off the exchange, and compiled calls hold no reference
         if receiver is not None and (content or complete):
             receiver.body_arrived()
-
-    def drain(self, complete: bool, size: int) -> None:
-        """Throw away an unread body behind its response (RFC 9112 9.3), up to a bound."""
-        if complete:
-            self.phase = IDLE
-            self.conclude()
-        else:
-            self.left_to_drain -= size
-            if self.left_to_drain < 0:
-                self.stop(True)
 
     def fault(self, error: PeerError, bodiless: bool = False) -> None:
         """Answer a broken request with its status and close; the application is not called for it."""

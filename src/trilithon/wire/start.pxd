@@ -3,6 +3,7 @@ cimport cython
 
 cdef class RequestStart:
     cdef readonly str method
+    cdef readonly bytes line
     cdef readonly bytes target
     cdef readonly bytes path
     cdef readonly bytes query

@@ -12,12 +12,13 @@ LOWER_CASE = bytes(range(0x61, 0x7B))
 class RequestStart:
     """What one request line says; immutable once read, so it can serve every request that begins with the same line.
 
-    `path` is still percent-encoded, `query` is what follows the first `?`. `authority` is that of an absolute-form
+    `line` is the line itself. `path` is still percent-encoded, `query` is what follows the first `?`. `authority` is that of an absolute-form
     target. `text` is the decoded path as UTF-8 (invalid bytes as U+FFFD), `octets` the same bytes as latin-1.
     """
 
     def __init__(self) -> None:
         self.method = ""
+        self.line = b""
         self.target = b""
         self.path = b""
         self.query = b""
@@ -29,6 +30,7 @@ class RequestStart:
 
     def read(self, line: bytes, limits: MessageLimits, secure: bool) -> None:
         """Parse `method SP target SP version`; raises PeerError (400, 414, 501, 505)."""
+        self.line = line
         parts = line.split(b" ")
         known = METHODS.get(parts[0])
         self.method = known if known is not None else check_method(parts[0], limits)

@@ -46,7 +46,9 @@ cdef class Crew:
     cpdef turn(self)
     cpdef finish(self)
     cpdef sort(self, Exchange exchange)
-    @cython.locals(gateway=WsgiGateway)
+    @cython.locals(connection=Connection, exchange=Exchange)
+    cpdef drop_left(self)
+    @cython.locals(gateway=WsgiGateway, connection=Connection)
     cpdef run(self, Exchange exchange)
     cpdef bint all_away(self) except -1
     @cython.locals(connection=Connection, engine=Engine)

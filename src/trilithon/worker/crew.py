@@ -94,12 +94,25 @@ class Crew:
 
     def enqueue(self, exchange: Exchange) -> None:
         """Take an exchange whose call can begin; on the leading thread."""
-        if self.max_queued and len(self.runnable) >= self.max_queued:
+        if self.max_queued and len(self.runnable) >= self.max_queued and not self.drop_left():
             exchange.refuse(503, self.retry_after)
             return
         connection = exchange.carrier.transport
         connection.busy = True
         self.runnable.append(exchange)
+
+    def drop_left(self) -> bool:
+        """Drop a waiting request whose client has reset its connection; returns whether there was one."""
+        for exchange in list(self.runnable):
+            connection = exchange.carrier.transport
+            if connection.hung:
+                try:
+                    self.runnable.remove(exchange)
+                except ValueError:
+                    continue  # a thread has taken it meanwhile
+                connection.broken()
+                return True
+        return False
 
     def sort(self, exchange: Exchange) -> None:
         """Give a new exchange to the gateway that serves its path."""
@@ -154,7 +167,10 @@ class Crew:
             if not runnable or (self.away >= self.threads and self.all_away()):
                 self.turn()
                 continue
-            exchange = runnable.popleft()
+            try:
+                exchange = runnable.popleft()
+            except IndexError:
+                continue  # a thread that came back from the application was faster
             if self.promoting:
                 with self.lock:
                     self.away += 1
@@ -228,6 +244,8 @@ class Crew:
         following = None
         if connection.protocol.ahead or connection.protocol.end_seen:
             following = connection.protocol.next()
+            if following is not None:
+                following.opened_at = engine.now
             if connection.life is FINISHING:
                 connection.flush()
         if engine.journal is not None:
@@ -243,6 +261,10 @@ class Crew:
 
     def run(self, exchange: Exchange) -> None:
         """Call the application."""
+        connection = exchange.carrier.transport
+        if connection.hung:
+            connection.broken()
+            return
         gateway = exchange.gateway
         gateway.run(exchange)
 

@@ -13,7 +13,7 @@ cdef class LoopDriver:
     cdef int max_calls
     cdef Py_ssize_t max_queued
     cdef bytes retry_after
-    cdef readonly object waiting
+    cdef public object waiting
     cdef bint turning
     cdef bint flush_due
     cdef bint turn_due

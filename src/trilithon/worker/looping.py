@@ -8,7 +8,7 @@ from collections.abc import Callable
 from trilithon.gateway.asgi import AsgiGateway
 from trilithon.gateway.mount import Router
 from trilithon.net.engine import Engine
-from trilithon.wire.exchange import Exchange
+from trilithon.wire.exchange import LOST, Exchange
 
 EAGER = sys.version_info >= (3, 12)
 
@@ -78,10 +78,9 @@ class LoopDriver:
             engine.flush()
         elif engine.journal is not None:
             engine.journal.flush()
-        if engine.connections:
-            if self.sweeper is None:
-                self.sweeper = self.loop.call_later(engine.sweep_s, self.sweep)
-        elif engine.terms.closing and self.on_drained is not None:
+        if self.sweeper is None and engine.needs_sweep():
+            self.sweeper = self.loop.call_later(engine.sweep_s, self.sweep)
+        if not engine.connections and engine.terms.closing and self.on_drained is not None:
             self.on_drained()
         if engine.pipelined:
             self.pipelined()
@@ -104,15 +103,23 @@ class LoopDriver:
         """Start a call, or let it wait, or refuse it (RFC 9110 15.6.4)."""
         if self.running() < self.max_calls and not self.waiting:
             self.begin(exchange)
-        elif self.max_queued and len(self.waiting) >= self.max_queued:
+        elif self.max_queued and len(self.waiting) >= self.max_queued and not self.drop_left():
             exchange.refuse(503, self.retry_after)
         else:
             self.waiting.append(exchange)
 
+    def drop_left(self) -> bool:
+        """Drop the waiting requests whose clients have left; returns whether there were any."""
+        before = len(self.waiting)
+        self.waiting = deque(exchange for exchange in self.waiting if exchange.outbound is not LOST)
+        return len(self.waiting) < before
+
     def call_ended(self) -> None:
         """Start a waiting call in the place of one that ended; only used with `max_calls`."""
         while self.waiting and self.running() < self.max_calls:
-            self.begin(self.waiting.popleft())
+            exchange = self.waiting.popleft()
+            if exchange.outbound is not LOST:
+                self.begin(exchange)
 
     def sweep(self) -> None:
         """Take a turn for the deadlines' sake."""

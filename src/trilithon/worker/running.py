@@ -1,9 +1,11 @@
 """A server as the whole program: its event loop, its signals, its exit code."""
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Callable
@@ -47,13 +49,13 @@ def run_server(app: Any, options: Options) -> int:
     return int(ExitCode.OK)
 
 
-def run(app: Any, **options: Any) -> int:
+def run(app: Any = None, **options: Any) -> int:
     """Serve an application, an object or a target such as "module:attr", until SIGINT or SIGTERM.
 
     Keywords are the options of the table in docs/options.md. Returns the exit code, zero after a graceful stop.
     Raises ConfigError for an option that cannot be used. Signals are handled only in the main thread.
     """
-    return run_server(app, Options(**options))
+    return run_server(app, Options.of(options))
 
 
 def tell(message: str, code: ExitCode) -> int:
@@ -127,10 +129,12 @@ class Signals:
         self.server = server
         self.task = task
         self.seen = False
+        self.bell: tuple[socket.socket, socket.socket] | None = None
         self.previous: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> "Signals":
         if threading.current_thread() is threading.main_thread():
+            self.hang_bell()
             for number in SIGNALS:
                 self.previous[number] = signal.signal(number, self.handle)
         return self
@@ -138,6 +142,28 @@ class Signals:
     def __exit__(self, *fault: object) -> None:
         for number, handler in self.previous.items():
             signal.signal(number, handler)
+        if self.bell is not None:
+            signal.set_wakeup_fd(-1)
+            self.task.get_loop().remove_reader(self.bell[0])
+            for end in self.bell:
+                end.close()
+
+    def hang_bell(self) -> None:
+        """Have a signal wake the loop.
+
+        The kernel may give it to any thread, and the interpreter's handler runs only once the main thread wakes.
+        """
+        self.bell = socket.socketpair()
+        for end in self.bell:
+            end.setblocking(False)
+        self.task.get_loop().add_reader(self.bell[0], self.silence)
+        signal.set_wakeup_fd(self.bell[1].fileno(), warn_on_full_buffer=False)
+
+    def silence(self) -> None:
+        """Empty the bell; what woke the loop has been handled by now."""
+        if self.bell is not None:
+            with contextlib.suppress(BlockingIOError):
+                self.bell[0].recv(64)
 
     def handle(self, number: int, frame: FrameType | None) -> None:
         """Take a signal."""

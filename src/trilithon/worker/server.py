@@ -98,7 +98,7 @@ class Server:
             self.bind()
             mounts = [Mount(prefix, self.connect(loaded), self.options.root_path) for prefix, loaded in self.loaded]
             for lifespan in self.lifespans:
-                if not await lifespan.start():
+                if not await lifespan.start(self.options.lifespan_timeout_s):
                     raise StartupError(lifespan.message or "no reason given")
             self.drive(Router(mounts, self.options.root_path))
         except BaseException:
