@@ -130,6 +130,41 @@ def test_the_owners_tasks_go_on_while_requests_are_served() -> None:
 
 
 @pytest.mark.parametrize("loop", LOOPS)
+def test_two_servers_share_one_loop(loop: str) -> None:
+    async def body() -> None:
+        servers = {kind: trilithon.Server(application, options()) for kind, application in APPLICATIONS.items()}
+        for server in servers.values():
+            await server.start()
+        for kind, server in servers.items():
+            assert f"{kind} /".encode() in await ask(server.addresses[0][1], "/")
+        await servers["asgi"].close()
+        assert b"wsgi /" in await ask(servers["wsgi"].addresses[0][1], "/")
+        for server in servers.values():
+            await server.close()
+
+    run(loop, body())
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("kind", APPLICATIONS)
+def test_cancelling_serve_closes_the_server(kind: str, loop: str) -> None:
+    async def body() -> None:
+        server = trilithon.Server(APPLICATIONS[kind], options())
+        serving = asyncio.create_task(server.serve())
+        while not (serving.done() or server.addresses):
+            await asyncio.sleep(0.001)
+        port = server.addresses[0][1]
+        assert kind.encode() in await ask(port, "/")
+        serving.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await serving
+        with pytest.raises(ConnectionError):
+            await ask(port, "/")
+
+    run(loop, body())
+
+
+@pytest.mark.parametrize("loop", LOOPS)
 @pytest.mark.parametrize("kind", APPLICATIONS)
 def test_a_server_on_a_thread_that_is_not_the_main_one(kind: str, loop: str) -> None:
     ready = threading.Event()
