@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.wire.client import Client
-from tests.wire.inmemory import Connection, drive
+from tests.wire.inmemory import Connection, drive, new_terms
 from trilithon.foundation.limits import MessageLimits
 from trilithon.testing import serve
 
@@ -94,7 +94,7 @@ def test_many_pipelined_requests_in_memory() -> None:
 
     def make(count: int) -> Callable[[], object]:
         def run() -> None:
-            connection = Connection()
+            connection = Connection(new_terms())
             for place in range(0, count, 1000):
                 connection.feed(request * min(1000, count - place))
 

@@ -64,11 +64,8 @@ class Connection:
     While `hold` is set the application does nothing; `release` lets it go on. An `early` one answers without reading.
     """
 
-    def __init__(self, limits: MessageLimits | None = None, *, early: bool = False) -> None:
+    def __init__(self, terms: Terms, *, early: bool = False) -> None:
         self.transport = Memory()
-        stamp = Stamp()
-        stamp.line = DATE_LINE
-        terms = Terms(limits or MessageLimits(), 65536, stamp)
         self.machine = Http1(self.transport, terms, Peer(("192.0.2.1", 1), ("192.0.2.2", 80)))
         self.exchange: Exchange | None = None
         self.body = bytearray()
@@ -140,11 +137,26 @@ class Connection:
         return Outcome(bytes(transport.written), list(self.calls), transport.closed, transport.aborted)
 
 
+def new_terms(limits: MessageLimits | None = None) -> Terms:
+    """Return the terms of an engine that has met no line yet."""
+    stamp = Stamp()
+    stamp.line = DATE_LINE
+    return Terms(limits or MessageLimits(), 65536, stamp)
+
+
 def drive(
-    pieces: list[bytes], *, eof: bool = False, limits: MessageLimits | None = None, early: bool = False
+    pieces: list[bytes],
+    *,
+    eof: bool = False,
+    limits: MessageLimits | None = None,
+    early: bool = False,
+    terms: Terms | None = None,
 ) -> Outcome:
-    """Feed `pieces`, the end if `eof`, and return what became of the connection."""
-    connection = Connection(limits, early=early)
+    """Feed `pieces`, the end if `eof`, and return what became of the connection.
+
+    Without `terms` nothing is remembered of earlier connections.
+    """
+    connection = Connection(terms or new_terms(limits), early=early)
     for piece in pieces:
         connection.feed(piece)
     if eof:

@@ -76,6 +76,7 @@ CASES = [
     Limit("first field", lambda n: b"GET / HTTP/1.1\r\nHost: %b\r\n\r\n" % (b"a" * (n - 6)), 50, (431,)),
     Limit("field without value", lambda n: GET + b"%b:\r\n\r\n" % (b"y" * (n - 1)), 50, (431,)),
     Limit("section", section, 200, (431,)),
+    Limit("section below the limit of a field", section, 200, (431,), replace(LIMITS, max_field_bytes=4096)),
     Limit("fields", lambda n: GET + b"X:\r\n" * (n - 1) + b"\r\n", 6, (431,)),
     Limit("trailer section", trailers, 60, (431, 413, 400)),
     Limit("trailers", lambda n: CHUNKED + b"0\r\n" + b"X:\r\n" * n + b"\r\n", 3, (431, 413, 400)),

@@ -11,7 +11,7 @@ from trilithon.wire.framing import coding_is_chunked, parse_length
 from trilithon.wire.head import parse_head
 from trilithon.wire.target import check_authority, check_connect_authority, split_absolute
 
-from .inmemory import Outcome, drive
+from .inmemory import Outcome, drive, new_terms
 from .mutation import cuts, mutations
 from .replies import read_replies
 
@@ -31,14 +31,16 @@ def described(data: bytes, expected: Outcome, outcome: Outcome, how: str) -> str
 @pytest.mark.parametrize("seed", range(4))
 def test_mutations_end_alike_however_they_are_cut(seed: int) -> None:
     failures = []
+    warm = new_terms()
     for data, chance in mutations(MACHINE_MUTATIONS // 4, seed):
         expected = drive([data])
-        for how, pieces in (
-            ("in cuts", cuts(data, chance)),
-            ("in other cuts", cuts(data, chance)),
-            ("byte by byte", [data[place : place + 1] for place in range(len(data))]),
+        for how, pieces, terms in (
+            ("in cuts", cuts(data, chance), None),
+            ("in cuts, with lines remembered", cuts(data, chance), warm),
+            ("whole, with lines remembered", [data], warm),
+            ("byte by byte", [data[place : place + 1] for place in range(len(data))], None),
         ):
-            outcome = drive(pieces)
+            outcome = drive(pieces, terms=terms)
             if outcome.whole() != expected.whole():
                 failures.append(described(data, expected, outcome, how))
                 break

@@ -1,11 +1,12 @@
 """The state machine alone: every case of the corpus, cut at every byte, comes to the same end."""
 
+import random
 from urllib.parse import unquote_to_bytes
 
 import pytest
 
 from .corpus import Case, Group, read_groups
-from .inmemory import Connection, Outcome, drive
+from .inmemory import Connection, Outcome, drive, new_terms
 from .replies import read_replies
 from .verdict import CANARY, judge
 
@@ -64,7 +65,7 @@ def test_what_is_whole_is_answered_though_the_client_has_ended_its_side() -> Non
     data = first + second + third
     ends = [len(first), len(first + second), len(data)]
     for taken in range(1, len(data) + 1):
-        connection = Connection()
+        connection = Connection(new_terms())
         connection.hold = True
         connection.feed(data[:taken])
         connection.end()
@@ -100,3 +101,19 @@ def test_a_case_that_is_answered_before_its_body_came_hangs_nothing(group: Group
                 assert call.method == seen.get("method", call.method), where
             for call in outcome.calls[len(case.sees) :]:
                 assert call.raw_path == "/canary", where
+
+
+@pytest.mark.spec("HS-75", "HS-74")
+@pytest.mark.parametrize("seed", range(3))
+def test_what_was_met_before_changes_nothing(seed: int) -> None:
+    """A reader that remembers lines judges every case as one that meets each line for the first time."""
+    cases = [case for group in GROUPS for case in group.cases]
+    random.Random(seed).shuffle(cases)
+    terms = new_terms()
+    for case in [*cases, *cases]:
+        cold = drive([case.data], eof=case.eof)
+        warm = drive([case.data], eof=case.eof, terms=terms)
+        assert warm.whole() == cold.whole(), case.name
+        size = len(case.data) // 2
+        cut = drive([case.data[:size], case.data[size:]], eof=case.eof, terms=terms)
+        assert cut.whole() == cold.whole(), case.name
