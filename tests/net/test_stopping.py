@@ -16,7 +16,7 @@ import pytest
 from tests.wire.client import Client
 from trilithon.testing import serve
 
-from .applications import Held, Reader
+from .applications import Held, Reader, Writer
 from .pacing import seconds_to_end, stays_silent
 
 pytestmark = pytest.mark.real
@@ -249,3 +249,17 @@ def test_what_finishes_in_time_is_not_named(interface: str, caplog: pytest.LogCa
         site.server.stop()
         assert client.replies([])[0].body == b"done /held/it"
     assert "/held/it" not in caplog.text
+
+
+@pytest.mark.spec("H1-CON-10")
+@INTERFACES
+def test_a_stream_that_began_before_the_stop_ends_its_connection(interface: str) -> None:
+    writer = Writer(interface, blocks=200, size=65536)
+    with serve(writer.application, graceful_timeout_s=30.0) as site, Client(site.host, site.port) as client:
+        client.send(GET)
+        while len(client.received) < 100_000:
+            client.received += client.socket.recv(65536)
+        site.server.stop()
+        (reply,) = client.replies([])
+        assert len(reply.body) == 200 * 65536
+        assert writer.outcome == "whole"
