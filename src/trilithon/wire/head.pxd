@@ -4,6 +4,8 @@ from trilithon.wire.fields cimport FieldLine
 from trilithon.wire.memo cimport Memo
 from trilithon.wire.start cimport RequestStart
 
+@cython.freelist(64)
+@cython.no_gc
 cdef class RequestHead:
     cdef readonly RequestStart start
     cdef readonly str method
