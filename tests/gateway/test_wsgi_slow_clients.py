@@ -17,7 +17,7 @@ from trilithon.testing import serve
 pytestmark = pytest.mark.real
 
 SLOW_CLIENTS = 30
-LARGE = b"x" * 8_000_000
+LARGE = b"x" * 5_000_000
 
 
 def site_application(environ: dict[str, Any], start_response: Any) -> Any:
@@ -33,7 +33,7 @@ def site_application(environ: dict[str, Any], start_response: Any) -> Any:
     if path == "/list":
         return [LARGE]
     if path == "/blocks":
-        return [LARGE[:1_000_000]] * 8
+        return [LARGE[:1_000_000]] * 5
     if path == "/memory":
         return environ["wsgi.file_wrapper"](io.BytesIO(LARGE))
     file = tempfile.TemporaryFile()  # noqa: SIM115 - the wrapper closes it

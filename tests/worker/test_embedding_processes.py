@@ -129,15 +129,16 @@ def test_a_signal_ends_an_idle_server_with_0(kind: str, number: signal.Signals) 
 @pytest.mark.parametrize("number", SIGNALS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_signal_lets_what_runs_finish(kind: str, number: signal.Signals) -> None:
-    with program(running(kind)) as running_program, RawClient(running_program.site) as client:
-        client.send(request_bytes("/hold"))
-        while running_program.line() != "entered":
-            assert running_program.process.poll() is None
-        running_program.process.send_signal(number)
-        running_program.tell()
-        answer = client.answer()
-        assert (answer.body, answer.complete) == (b"done", True)
-        assert client.at_end()
+    with program(running(kind)) as running_program:
+        with RawClient(running_program.site) as client:
+            client.send(request_bytes("/hold"))
+            while running_program.line() != "entered":
+                assert running_program.process.poll() is None
+            running_program.process.send_signal(number)
+            running_program.tell()
+            answer = client.answer()
+            assert (answer.body, answer.complete) == (b"done", True)
+            assert client.at_end()
         code, out, err = running_program.end()
     assert code == 0
     assert "Traceback" not in err
