@@ -103,6 +103,48 @@ def test_many_pipelined_requests_in_memory() -> None:
     assert grows_linearly(make, 4000)
 
 
+HEAD = b"GET / HTTP/1.1\r\nHost: a\r\n"
+CHUNKED = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+LONG = MessageLimits(
+    max_request_line_bytes=10**7,
+    max_field_bytes=10**7,
+    max_head_bytes=10**7,
+    max_chunk_extension_bytes=10**7,
+    max_chunk_extensions_bytes=10**7,
+)
+
+
+@pytest.mark.spec("H1-HDR-11", "H1-HOST-03", "H1-CHK-05")
+@pytest.mark.parametrize(
+    ("before", "unit", "behind"),
+    [
+        (b"GET / HTTP/1.1\r\nHost: ", b"a.", b"/\r\n\r\n"),
+        (b"GET / HTTP/1.1\r\nHost: [", b":1", b"\r\n\r\n"),
+        (b"GET http://", b"%41", b"@ HTTP/1.1\r\nHost: a\r\n\r\n"),
+        (b"GET ", b"a+", b":/ HTTP/1.1\r\nHost: a\r\n\r\n"),
+        (b"GET /", b"%2", b" HTTP/1.1\r\nHost: a\r\n\r\n"),
+        (HEAD + b"X:", b" ", b"\r\n\r\n"),
+        (HEAD + b"X: y", b" \t", b"z\r\n\r\n"),
+        (HEAD + b"Connection: ", b", ,", b"close\r\n\r\n"),
+        (HEAD + b"Transfer-Encoding: ", b"x,", b"chunked\r\n\r\n"),
+        (HEAD + b"Content-Length: ", b"1", b"\r\n\r\n"),
+        (HEAD + b"Expect: ", b"100-continue,", b"\r\n\r\n"),
+        (CHUNKED + b"1", b";a=b", b";\r\nx\r\n0\r\n\r\n"),
+        (CHUNKED + b'1;a="', b"\\x", b"\r\nx\r\n0\r\n\r\n"),
+        (CHUNKED + b"1;a", b" ", b"!(\r\nx\r\n0\r\n\r\n"),
+        (CHUNKED + b"1", b" ", b"!\r\nx\r\n0\r\n\r\n"),
+        (CHUNKED, b"0", b"\r\n\r\n"),
+        (CHUNKED + b"0\r\nX: ", b"y", b"\r\n\r\n"),
+    ],
+)
+def test_no_value_makes_a_check_run_back_and_forth(before: bytes, unit: bytes, behind: bytes) -> None:
+    def make(count: int) -> Callable[[], object]:
+        data = before + unit * count + behind
+        return lambda: drive([data], limits=LONG)
+
+    assert grows_linearly(make, 40_000)
+
+
 @pytest.mark.real
 @pytest.mark.spec("H1-CHK-12")
 @INTERFACES

@@ -395,7 +395,7 @@ class Http1(Carrier):
         if terms.server_line and not response.named:
             parts.append(terms.server_line)
         if response.status == 426:
-            parts.append(b"Connection: Upgrade, close\r\n" if self.closing else b"Connection: Upgrade\r\n")
+            parts.append(b"Connection: Upgrade, close\r\n" if self.closing else b"Connection: Upgrade, keep-alive\r\n")
         elif self.closing:
             parts.append(b"Connection: close\r\n")
         elif request.http10:
