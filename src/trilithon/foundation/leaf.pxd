@@ -2,3 +2,7 @@
 cpdef object receive(int fd, Py_ssize_t size)
 cpdef Py_ssize_t send(int fd, bytes data, Py_ssize_t offset) except -1
 cpdef Py_ssize_t gather(int fd, list parts, Py_ssize_t offset) except -1
+
+cdef class Pulse:
+    cdef public unsigned long beats
+    cpdef double watch(self, double tick_s, int quiet_ticks) except? -2

@@ -1,6 +1,7 @@
 """The leaf of raw system calls on non-blocking sockets; this twin serves where `leaf.pyx` is not compiled."""
 
 import os
+import time
 
 COMPILED = False
 """Whether the compiled build is running."""
@@ -37,3 +38,34 @@ def gather(fd: int, parts: list[bytes], offset: int) -> int:
         return os.writev(fd, parts[:64])
     except BlockingIOError:
         return 0
+
+
+class Pulse:
+    """A counter that one thread beats and another watches: odd while the first is inside something, even outside.
+
+    The compiled twin watches without the GIL, so that watching a busy interpreter costs it nothing.
+    """
+
+    def __init__(self) -> None:
+        self.beats = 0
+
+    def watch(self, tick_s: float, quiet_ticks: int) -> float:
+        """Return once the counter has stood still: how late the GIL was got for it in seconds, when it stood at odd.
+
+        When it stood at even for `quiet_ticks`, return -1.
+        """
+        seen = -1
+        quiet = 0
+        while True:
+            start = time.monotonic()
+            time.sleep(tick_s)
+            beats = self.beats
+            if beats != seen:
+                seen = beats
+                quiet = 0
+            elif beats & 1:
+                return max(0.0, time.monotonic() - start - tick_s)
+            else:
+                quiet += 1
+                if quiet >= quiet_ticks:
+                    return -1.0

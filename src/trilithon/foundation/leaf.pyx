@@ -92,3 +92,50 @@ cpdef Py_ssize_t gather(int fd, list parts, Py_ssize_t offset) except -1:
             return 0
         if errno != EINTR:
             PyErr_SetFromErrno(OSError)
+
+
+cdef extern from "time.h" nogil:
+    struct timespec:
+        long tv_sec
+        long tv_nsec
+    int nanosleep(const timespec* wanted, timespec* left)
+    int clock_gettime(int clock, timespec* now)
+    int CLOCK_MONOTONIC
+
+
+cdef double now_s() noexcept nogil:
+    cdef timespec now
+    clock_gettime(CLOCK_MONOTONIC, &now)
+    return now.tv_sec + now.tv_nsec * 1e-9
+
+
+cdef class Pulse:
+    """A counter that one thread beats and another watches: odd while the first is inside something, even outside."""
+
+    cpdef double watch(self, double tick_s, int quiet_ticks) except? -2:
+        """Tick without the GIL until the counter stood still; see the twin."""
+        cdef timespec tick
+        cdef unsigned long seen = 0
+        cdef unsigned long beats
+        cdef bint first = True
+        cdef int quiet = 0
+        cdef double start
+        tick.tv_sec = <long>tick_s
+        tick.tv_nsec = <long>((tick_s - tick.tv_sec) * 1e9)
+        with nogil:
+            while True:
+                nanosleep(&tick, NULL)
+                beats = (<volatile unsigned long*>&self.beats)[0]
+                if first or beats != seen:
+                    first = False
+                    seen = beats
+                    quiet = 0
+                elif beats & 1:
+                    start = now_s()
+                    break
+                else:
+                    quiet += 1
+                    if quiet >= quiet_ticks:
+                        start = -1.0
+                        break
+        return now_s() - start if start >= 0 else -1.0

@@ -1,5 +1,6 @@
 # C layout of the crew.
 cimport cython
+from trilithon.foundation.leaf cimport Pulse
 from trilithon.gateway.mount cimport Router
 from trilithon.gateway.wsgi cimport WsgiGateway
 from trilithon.net.connection cimport Connection
@@ -24,7 +25,7 @@ cdef class Crew:
     cdef public list idle
     cdef public int away
     cdef readonly int hands
-    cdef public unsigned long calls
+    cdef readonly Pulse pulse
     cdef public Term term
     cdef public bint promoting
     cdef public int calm
@@ -40,7 +41,7 @@ cdef class Crew:
     cpdef enqueue(self, Exchange exchange)
     @cython.locals(follower=Follower, term=Term)
     cpdef promote(self)
-    @cython.locals(engine=Engine, exchange=Exchange)
+    @cython.locals(engine=Engine, exchange=Exchange, pulse=Pulse)
     cpdef lead(self, Term term)
     @cython.locals(engine=Engine)
     cpdef turn(self)

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 
+from trilithon.foundation.leaf import Pulse
 from trilithon.gateway.mount import Router
 from trilithon.gateway.wsgi import WsgiGateway
 from trilithon.net.connection import CLOSED, FINISHING
@@ -66,7 +67,7 @@ class Crew:
         self.idle: list[Follower] = []
         self.away = 0
         self.hands = 0
-        self.calls = 0
+        self.pulse = Pulse()
         self.term = Term()
         self.promoting = False
         self.calm = 0
@@ -131,6 +132,8 @@ class Crew:
         """Make another thread the leader; the lock is held."""
         term = Term()
         self.term = term
+        if self.pulse.beats & 1:
+            self.pulse.beats += 1  # the leader that is relieved inside does not beat any more
         if self.idle:
             follower = self.idle.pop()
             follower.term = term
@@ -163,6 +166,7 @@ class Crew:
         term.thread = threading.get_ident()
         engine = self.engine
         runnable = self.runnable
+        pulse = self.pulse
         while not self.stopped:
             if not runnable or (self.away >= self.threads and self.all_away()):
                 self.turn()
@@ -178,7 +182,7 @@ class Crew:
                 self.call_measured(exchange)
                 self.settle_away(exchange)
                 return
-            self.calls += 1
+            pulse.beats += 1
             if self.drowsy:
                 self.rouse()
             term.door.append(True)
@@ -188,6 +192,7 @@ class Crew:
             except IndexError:
                 self.settle_away(exchange)
                 return
+            pulse.beats += 1
             self.settle(exchange)
             if len(engine.dirty) >= BATCH:
                 engine.flush()

@@ -14,9 +14,10 @@ QUIET_TICKS = 50
 class Sentinel:
     """Watches a crew from its own thread; sleeps when nothing runs.
 
-    How late its own short sleep ends is the wait for the GIL. Near zero, a leader that stays inside the application
-    waits for something outside and another thread can use the time: the crew then promotes before each call. Near the
-    switch interval the interpreter is the bottleneck and calls stay inline.
+    A leader whose pulse stands still inside the application is relieved. How long the sentinel then waits for the GIL
+    tells why it stood still. Near zero, the application waits for something outside and another thread can use the
+    time: the crew then promotes before each call. Near the switch interval the interpreter is the bottleneck, more
+    threads would only fight for it, and calls stay inline.
     """
 
     def __init__(self, crew: Crew) -> None:
@@ -28,29 +29,27 @@ class Sentinel:
         threading.Thread(target=self.watch, name="trilithon-sentinel", daemon=True).start()
 
     def watch(self) -> None:
-        """Tick while calls are made, wait for the crew's sign while not."""
+        """Watch until the crew stops."""
         crew = self.crew
-        seen = -1
-        quiet = 0
         while not crew.stopped:
-            start = time.monotonic()
-            time.sleep(TICK_S)
-            self.late_s += 0.3 * (time.monotonic() - start - TICK_S - self.late_s)
-            if self.late_s > PRESSED_S:
-                crew.promoting = False
-            calls = crew.calls
-            if crew.term.door:
-                quiet = 0
-                if calls == seen:
-                    self.relieve()
-            elif not crew.promoting or not crew.away:
-                quiet += 1
-                if quiet > QUIET_TICKS:
-                    quiet = 0
-                    self.doze()
-            seen = calls
+            if crew.promoting:
+                self.listen()
+                continue
+            late_s = crew.pulse.watch(TICK_S, QUIET_TICKS)
+            if late_s < 0:
+                self.doze()
+            else:
+                self.relieve(late_s)
 
-    def relieve(self) -> None:
+    def listen(self) -> None:
+        """While the crew promotes before each call, hold it against how late a short sleep gets the GIL back."""
+        start = time.monotonic()
+        time.sleep(TICK_S)
+        self.late_s += 0.3 * (time.monotonic() - start - TICK_S - self.late_s)
+        if self.late_s > PRESSED_S or not self.crew.away:
+            self.crew.promoting = False
+
+    def relieve(self, late_s: float) -> None:
         """Let another thread lead while the leader is inside the application."""
         crew = self.crew
         with crew.lock:
@@ -60,7 +59,8 @@ class Sentinel:
                 return
             crew.away += 1
             crew.promote()
-        if self.late_s < PRESSED_S:
+        if late_s < PRESSED_S:
+            self.late_s = 0.0
             crew.calm = 0
             crew.promoting = True
 
@@ -69,6 +69,6 @@ class Sentinel:
         crew = self.crew
         crew.awake.clear()
         crew.drowsy = True
-        if not crew.term.door:
+        if not crew.term.door and not crew.stopped:
             crew.awake.wait()
         crew.drowsy = False
