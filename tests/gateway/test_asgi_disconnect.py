@@ -302,6 +302,27 @@ def test_the_applications_own_os_error_is_an_application_error(
 
 
 @both_loops
+@pytest.mark.spec("A-DISC-08", "A-DISC-09")
+def test_the_disconnect_of_another_client_is_an_application_error(
+    loop: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    others: list[Any] = []
+
+    @http_only
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["path"] == "/leak":
+            others.append(send)
+            await respond(send)
+        else:
+            await others[0](start())
+
+    with serve(app, loop=loop) as site:
+        assert ask(site, "/leak").body == b"ok"
+        assert ask(site, "/use").status == 500
+    assert len(traceback_records(caplog, OSError)) == 1
+
+
+@both_loops
 @pytest.mark.spec("A-DISC-11")
 def test_a_disconnect_does_not_cancel_the_task(loop: str) -> None:
     notes, begun, go_on = Notes(), Gate(), Gate()

@@ -256,9 +256,10 @@ def test_a_start_without_any_body_event_is_no_success(caplog: pytest.LogCaptureF
 
 
 @pytest.mark.spec("A-RESP-20")
-def test_a_length_that_is_satisfied_ends_the_response() -> None:
-    with serve(sending((b"who", True), (b"le", True), headers=LENGTH)) as site:
-        assert ask(site).body == b"whole"
+def test_a_length_that_is_satisfied_ends_the_response(caplog: pytest.LogCaptureFixture) -> None:
+    with serve(sending((b"who", True), (b"le", True), headers=LENGTH)) as site, Wire(site) as wire:
+        assert [wire.ask().body for _ in range(2)] == [b"whole", b"whole"]
+    assert error_records(caplog) == []
 
 
 @both_loops

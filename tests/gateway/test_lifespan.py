@@ -151,7 +151,7 @@ def test_shutdown_comes_after_accepting_and_every_connection_ended(loop: str) ->
         await send(STOPPED)
         notes.add("stopped")
 
-    with serve(app, loop=loop) as site, Wire(site) as idle, Wire(site) as busy:
+    with serve(app, loop=loop, linger_timeout_s=0.1) as site, Wire(site) as idle, Wire(site) as busy:
         place.append(site)
         idle.ask()
         busy.get("/slow")
