@@ -117,7 +117,6 @@ def test_a_body_that_breaks_off_is_never_whole(interface: str, leave: str, size:
         with Client(site.host, site.port) as client:
             client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi")
             assert client.replies(["POST"], count=1)[0].body == b"2"
-        assert reader.outcomes[-1] == 2
         assert [outcome for outcome in reader.outcomes if isinstance(outcome, int)] == [2]
 
 
