@@ -73,14 +73,14 @@ def run_tests(text: str, directory: Path) -> None:
     """Run an example that is a file of tests."""
     path = directory / "test_example.py"
     path.write_text(text, encoding="utf-8")
-    plugin = [] if "site-packages" in str(sys.modules["trilithon"].__file__) else ["-p", "trilithon.pytest_plugin"]
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", *plugin, "-q", "-W", "error", str(path)],
+        [sys.executable, "-m", "pytest", "-p", "trilithon.pytest_plugin", "-q", "-W", "error", str(path)],
         capture_output=True,
         text=True,
         timeout=DEADLINE_S,
         cwd=directory,
-        env={key: value for key, value in os.environ.items() if not key.startswith("PYTEST")},
+        # Installed or not, the plugin is loaded once: by name, not by its entry point.
+        env={**os.environ, "PYTEST_ADDOPTS": "", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
