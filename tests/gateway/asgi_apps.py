@@ -117,6 +117,11 @@ async def hello(scope: Scope, receive: Receive, send: Send) -> None:
     await respond(send, b"hello")
 
 
+@http_only
+async def echo(scope: Scope, receive: Receive, send: Send) -> None:
+    await respond(send, await read_body(receive))
+
+
 async def raised_by(awaitable: Awaitable[Any]) -> Exception | None:
     """Await and return what was raised."""
     try:

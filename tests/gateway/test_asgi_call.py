@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+import gc
 from typing import Any
 
 import pytest
@@ -334,6 +335,76 @@ def test_an_application_that_knows_no_http_answers_500() -> None:
     with serve(app) as site:
         assert ask(site).status == 500
         assert ask(site).status == 500
+
+
+@both_loops
+@pytest.mark.spec("A-DISC-11", "A-CORE-21")
+def test_work_after_the_response_does_not_hold_up_its_connection_but_the_stop(loop: str) -> None:
+    notes, go_on = Notes(), Gate()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            await receive()
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+            notes.add("shutdown")
+            await send({"type": "lifespan.shutdown.complete"})
+            return
+        await respond(send, scope["path"].encode())
+        if scope["path"] == "/background":
+            await go_on.passed()
+            await asyncio.sleep(0.02)
+            notes.add("background")
+
+    with serve(app, loop=loop) as site, Wire(site) as wire:
+        for path in ("/background", "/next", "/last"):
+            assert wire.ask(path).body == path.encode()
+        assert notes.rest() == []
+        site.server.stop()
+        assert wire.has_ended()
+        go_on.open()
+    assert notes.rest() == ["background", "shutdown"]
+
+
+@pytest.mark.spec("A-CORE-15")
+def test_an_application_that_returns_no_awaitable_is_an_application_error(caplog: pytest.LogCaptureFixture) -> None:
+    def app(scope: Any, receive: Any, send: Any) -> None:
+        return None
+
+    with serve(app, interface="asgi") as site:
+        assert ask(site).status == 500
+        assert ask(site).status == 500
+        wait_until(lambda: len(traceback_records(caplog, TypeError)) >= 2, "the tracebacks")
+
+
+def alive() -> int:
+    """Count what belongs to calls and has not been released."""
+    kinds = ("AsgiCall", "Exchange", "RequestHead", "ResponseHead", "NextEvent")
+    return sum(type(thing).__name__ in kinds for thing in gc.get_objects())
+
+
+@both_loops
+@pytest.mark.spec("A-CORE-21", "A-DISC-02")
+def test_finished_calls_leave_nothing_to_the_garbage_collector(loop: str) -> None:
+    @http_only
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        late = asyncio.ensure_future(receive())
+        await asyncio.sleep(0)
+        await respond(send)
+        await late
+
+    with serve(app, loop=loop) as site, Wire(site) as wire:
+        wire.ask()
+        gc.collect()
+        gc.disable()
+        try:
+            before = alive()
+            for _ in range(50):
+                assert wire.ask().body == b"ok"
+            wait_until(lambda: alive() - before < 10, "the release of what 50 calls took")
+        finally:
+            gc.enable()
 
 
 @both_loops

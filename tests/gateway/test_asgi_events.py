@@ -12,6 +12,14 @@ from trilithon.testing import serve
 
 pytestmark = pytest.mark.real
 
+class Raising:
+    """Headers whose own code fails while they are read."""
+
+    def __iter__(self) -> Any:
+        yield (b"x-good", b"a")
+        raise ZeroDivisionError
+
+
 WRONG_STARTS = {
     "no status": {"type": "http.response.start"},
     "status str": {"type": "http.response.start", "status": "200"},
@@ -28,6 +36,7 @@ WRONG_STARTS = {
     "status -200": start(-200),
     "headers int": start(200, 5),
     "headers None": start(200, None),
+    "headers raising": start(200, Raising()),
     "header str": start(200, ["ab"]),
     "header name str": start(200, [("x-name", b"value")]),
     "header value str": start(200, [(b"x-name", "value")]),

@@ -182,7 +182,7 @@ def test_every_event_is_on_the_wire_before_the_next(loop: str) -> None:
 
 @both_loops
 @pytest.mark.spec("A-RESP-10")
-def test_an_event_goes_out_although_the_application_then_blocks_the_loop(loop: str) -> None:
+def test_events_of_one_turn_go_out_together_before_the_application_goes_on(loop: str) -> None:
     seen = Gate()
 
     @http_only

@@ -48,6 +48,16 @@ async def blocking(scope, receive, send):
     say("starting")
     time.sleep(60)
 
+async def stubborn(scope, receive, send):
+    if scope["type"] == "lifespan":
+        raise NotImplementedError
+    say("begun")
+    while True:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            say("no")
+
 async def leaving(scope, receive, send):
     if scope["type"] == "lifespan":
         await receive()
@@ -153,7 +163,8 @@ def test_an_application_that_leaves_the_program_stops_the_server_gracefully(
         except OSError:
             return False
 
-    with process(tmp_path, command("leaving", tmp_path, "--loop", loop)) as running:
+    arguments = command("leaving", tmp_path, "--loop", loop, "--linger-timeout", "0.1")
+    with process(tmp_path, arguments) as running:
         wait_until(is_up, "the server")
         with Wire(place) as wire:
             wire.get(path)
@@ -161,3 +172,33 @@ def test_an_application_that_leaves_the_program_stops_the_server_gracefully(
             output, errors = running.communicate(timeout=DEADLINE_S)
     assert output.split() == ["started", "stopped"], errors
     assert running.returncode != -signal.SIGKILL
+
+
+@pytest.mark.spec("A-DISC-12")
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_an_application_that_refuses_its_cancellation_does_not_keep_the_process(
+    loop: str, tmp_path: pathlib.Path
+) -> None:
+    place = str(tmp_path / "socket")
+
+    def connect() -> bool:
+        assert running.poll() is None, running.communicate()
+        try:
+            wires.append(Wire(place))
+        except OSError:
+            return False
+        return True
+
+    wires: list[Wire] = []
+    arguments = command("stubborn", tmp_path, "--loop", loop, "--graceful-timeout", "0.1")
+    with process(tmp_path, arguments) as running:
+        wait_until(connect, "the server")
+        with wires[0] as wire:
+            wire.get("/stubborn")
+            assert running.stdout is not None
+            assert running.stdout.readline() == "begun\n"
+            running.send_signal(signal.SIGTERM)
+            output, errors = running.communicate(timeout=DEADLINE_S)
+    assert "no" in output
+    assert "/stubborn" in errors
+    assert running.returncode == 0

@@ -228,6 +228,11 @@ def request(target: str = "/", *lines: str, method: str = "GET", version: str = 
     return "\r\n".join([f"{method} {target} HTTP/{version}", *fields, "", ""]).encode("latin-1")
 
 
+def post(length: int, *lines: str, version: str = "1.1") -> bytes:
+    """Write the head of a POST with a body of `length` bytes."""
+    return request("/", "Host: t", f"Content-Length: {length}", *lines, method="POST", version=version)
+
+
 def ask(place: Any, target: str = "/", *lines: str, method: str = "GET") -> Answer:
     """Exchange one request on a connection of its own."""
     with Wire(place) as wire:
