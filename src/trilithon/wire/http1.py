@@ -2,14 +2,14 @@
 
 from enum import Enum
 
-from trilithon.foundation.errors import ClientDisconnected, PeerError
-from trilithon.foundation.limits import MessageLimits
+from trilithon.foundation.errors import ClientDisconnected, InternalError, PeerError
 from trilithon.wire.chunked import ChunkedDecoder
 from trilithon.wire.exchange import BROKEN, COMPLETE, ENDED, FLOWING, LOST, OPEN, Carrier, Exchange, Peer, Transport
 from trilithon.wire.framing import CHUNKED, CLOSE, LENGTH, NONE, response_framing
-from trilithon.wire.head import HeadReader, RequestHead
+from trilithon.wire.head import RequestHead
 from trilithon.wire.partial import PartialHead, strip_empty_lines
 from trilithon.wire.response import length_line, own_answer
+from trilithon.wire.terms import Terms
 
 
 class Phase(Enum):
@@ -33,30 +33,6 @@ MAX_DRAIN_BYTES = 65536
 MAX_AHEAD_BYTES = 4096
 # A body this small is copied behind its head into one piece; a larger one is sent from where it is.
 MAX_JOINED_BYTES = 16384
-
-
-class Stamp:
-    """The current Date field line; whoever owns the clock refreshes `line` once a second."""
-
-    def __init__(self) -> None:
-        self.line = b""
-
-
-class Terms:
-    """What an engine lays down for all its connections.
-
-    `read_ahead_bytes` bounds what is buffered of a body or of pipelined requests. `closing` makes every further
-    response the last one of its connection.
-    """
-
-    def __init__(self, limits: MessageLimits, read_ahead_bytes: int, stamp: Stamp, server: bytes = b"") -> None:
-        self.limits = limits
-        self.reader = HeadReader(limits)
-        self.read_ahead_bytes = read_ahead_bytes
-        self.stamp = stamp
-        self.server_line = b"Server: " + server + b"\r\n" if server else b""
-        self.max_requests = 0
-        self.closing = False
 
 
 class Http1(Carrier):
@@ -163,8 +139,7 @@ class Http1(Carrier):
             if end < 0:
                 self.start_partial(data)
                 return None
-            head = data[:end]
-            rest = data[end + 4 :]
+            head, rest = data[:end], data[end + 4 :]
         else:
             if partial.gathered == b"\r":
                 # The first half of an empty line before the request line.
@@ -365,6 +340,8 @@ class Http1(Carrier):
         """Write a response head with the first piece of its body; framing and persistence are settled here."""
         self.headed = True
         response = exchange.response
+        if response is None:
+            raise InternalError("no response head is held")
         exchange.status = response.status
         request = exchange.head
         terms = self.terms
@@ -409,8 +386,7 @@ class Http1(Carrier):
         tail = b"\r\n" if framing == CHUNKED else b""
         if len(data) <= MAX_JOINED_BYTES:
             parts.append(data)
-            if tail:
-                parts.append(tail)
+            parts.append(tail)
             self.transport.write(b"".join(parts))
         else:
             self.transport.write(b"".join(parts))
