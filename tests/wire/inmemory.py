@@ -4,8 +4,9 @@ from dataclasses import dataclass, field
 
 from trilithon.foundation.limits import MessageLimits
 from trilithon.wire.exchange import Exchange, Inbound, Peer, Transport
-from trilithon.wire.http1 import CONTINUE, Http1, Stamp, Terms
+from trilithon.wire.http1 import CONTINUE, Http1
 from trilithon.wire.response import asgi_head
+from trilithon.wire.terms import Stamp, Terms
 
 from .recording import Call
 

@@ -10,7 +10,7 @@ from .inmemory import drive
 from .replies import read_replies
 
 BOUNDED = settings(
-    max_examples=300, deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=150, deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
 )
 TOKEN = "!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 TARGET = "/abcXYZ019-._~!$&'()*+,;=:@%2F%00"
