@@ -16,7 +16,7 @@ log = logging.getLogger("trilithon.error")
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
-App = Callable[[Scope, Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]], Awaitable[None]]
+App = Callable[[Scope, Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[object]]], Awaitable[object]]
 
 EAGER = sys.version_info >= (3, 12)
 
@@ -31,7 +31,7 @@ class Ready:
         self.value = value
 
     def __await__(self) -> Generator[Any, None, Any]:
-        return self  # type: ignore[return-value]
+        return self
 
     def __iter__(self) -> "Ready":
         return self
@@ -77,7 +77,7 @@ class NextEvent:
         self.waiting: Coroutine[Any, Any, Message] | None = None
 
     def __await__(self) -> Generator[Any, None, Message]:
-        return self  # type: ignore[return-value]
+        return self
 
     def __iter__(self) -> "NextEvent":
         return self

@@ -2,7 +2,8 @@
 cimport cython
 from trilithon.foundation.leaf cimport gather, receive, send
 from trilithon.wire.exchange cimport Exchange, Peer, Receiver, Transport
-from trilithon.wire.http1 cimport Http1, Terms
+from trilithon.wire.http1 cimport Http1
+from trilithon.wire.terms cimport Terms
 
 cdef class Tempo:
     cdef readonly double header_s

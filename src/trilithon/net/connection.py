@@ -5,13 +5,15 @@ import socket
 import struct
 import time
 from enum import Enum
+from typing import Any
 
 from trilithon.foundation.leaf import gather, receive, send
 from trilithon.foundation.limits import Buffers, Timeouts
 from trilithon.net.files import FileSpan
 from trilithon.net.poller import ERROR, HANGUP, READ, WRITE
 from trilithon.wire.exchange import Exchange, Peer, Transport
-from trilithon.wire.http1 import BODY, DRAIN, HEAD, IDLE, WAIT, Http1, Terms
+from trilithon.wire.http1 import BODY, DRAIN, HEAD, IDLE, WAIT, Http1
+from trilithon.wire.terms import Terms
 
 RECEIVE_BYTES = 65536
 LINGER_BYTES = 8 * 1024 * 1024
@@ -82,15 +84,15 @@ class Connection(Transport):
     """One accepted socket; all its methods run on the thread that owns it.
 
     That is the engine's thread, except while `busy`: then the thread that runs the application has it to itself, the
-    engine keeps off, and what it writes is left in the queue until it pushes or lets go. `hung` says that the client was
-    seen to be gone in that time.
+    engine keeps off, and what it writes is left in the queue until it pushes or lets go. `hung` says that the
+    client was seen to be gone in that time.
     """
 
     def __init__(self, owner: Owner, sock: socket.socket, peer: Peer, now: float) -> None:
         self.owner = owner
         self.sock = sock
         self.fd = sock.fileno()
-        self.out: list[object] = []
+        self.out: list[Any] = []
         self.out_offset = 0
         self.queued = 0
         self.mask = READ
@@ -157,6 +159,7 @@ class Connection(Transport):
     def open(self, exchange: Exchange) -> None:
         """Hand a new exchange to the engine."""
         exchange.opened_at = self.owner.now
+        exchange.connection = self
         self.owner.opened(self, exchange)
 
     def retime(self) -> None:
@@ -297,7 +300,7 @@ class Connection(Transport):
         """Write from a file span; raises as `drain_queue`."""
         return span.send(self.fd)
 
-    def send_parts(self, out: list[object]) -> int:
+    def send_parts(self, out: list[Any]) -> int:
         """Write several byte parts with one call."""
         most = 1
         while most < len(out) and most < 64 and type(out[most]) is bytes:

@@ -3,7 +3,7 @@ cimport cython
 from trilithon.net.connection cimport Connection, Owner, Tempo
 from trilithon.wire.exchange cimport Exchange
 from trilithon.wire.head cimport RequestHead
-from trilithon.wire.http1 cimport Terms
+from trilithon.wire.terms cimport Terms
 
 cdef class Engine(Owner):
     cdef readonly object capacity

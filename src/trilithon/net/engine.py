@@ -12,11 +12,11 @@ from functools import partial
 from typing import Protocol
 
 from trilithon.foundation.limits import Limits
-from trilithon.net.connection import CLOSED, Connection, Owner, Tempo
+from trilithon.net.connection import CLOSED, OPEN, Connection, Owner, Tempo
 from trilithon.net.listener import Listener
 from trilithon.net.poller import ERROR, HANGUP, READ, open_poller
 from trilithon.wire.exchange import Exchange
-from trilithon.wire.http1 import Terms
+from trilithon.wire.terms import Terms
 
 log = logging.getLogger("trilithon.error")
 
@@ -251,7 +251,7 @@ class Engine(Owner):
 
         It stays there for as long as its requests belong there, so the cost is one change of hands, not one a request.
         """
-        connection = exchange.carrier.transport
+        connection: Connection = exchange.connection
         connection.flush()
         if connection.life is CLOSED:
             return
@@ -290,11 +290,15 @@ class Engine(Owner):
         self.listeners.clear()
         self.terms.closing = True
         for connection in list(self.connections.values()):
-            if not connection.busy and connection.protocol.exchange is None:
-                if connection.queued:
-                    connection.finish(False)
-                else:
-                    connection.close()
+            self.retire(connection)
+
+    def retire(self, connection: Connection) -> None:
+        """Close a connection that is between requests; one that serves a request ends behind its response."""
+        if connection.owner is self and not connection.busy and connection.protocol.exchange is None:
+            if connection.queued:
+                connection.finish(False)
+            elif connection.life is OPEN:
+                connection.close()
 
     def close(self) -> None:
         """Close everything at once."""

@@ -4,6 +4,7 @@ import errno
 import logging
 import socket
 from collections.abc import Callable
+from typing import Any
 
 from trilithon.net.connection import Connection, Owner
 from trilithon.net.poller import READ, Poller
@@ -52,7 +53,7 @@ class Listener:
                 return
             self.welcome(sock, address)
 
-    def welcome(self, sock: socket.socket, address: object) -> None:
+    def welcome(self, sock: socket.socket, address: Any) -> None:
         """Set an accepted socket up and hand it to the engine."""
         try:
             sock.setblocking(False)
@@ -61,7 +62,7 @@ class Listener:
         except OSError:
             sock.close()  # gone between accept and here
 
-    def identify(self, sock: socket.socket, address: object) -> Peer:
+    def identify(self, sock: socket.socket, address: Any) -> Peer:
         """Return who is at the other end; IPv4 clients of a dual-stack socket are given in IPv4 form."""
         if self.family == socket.AF_UNIX:
             return Peer(None, (str(self.address), None))

@@ -52,6 +52,7 @@ cdef class Exchange:
     cdef readonly Peer peer
     cdef public Receiver receiver
     cdef public object gateway
+    cdef public object connection
     cdef public str mounted_at
     cdef public str root_path
     cdef readonly list body

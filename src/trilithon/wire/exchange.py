@@ -1,6 +1,7 @@
 """The exchange: one request and its response, whichever protocol carries them; all that a gateway ever sees."""
 
 from enum import Enum
+from typing import Any
 
 from trilithon.foundation.errors import AppStateError, AppValueError, ClientDisconnected, InternalError
 from trilithon.wire.framing import has_no_body
@@ -158,7 +159,8 @@ class Carrier:
 class Exchange:
     """One request and its response.
 
-    `gateway`, `root_path` and `mounted_at`, the part of it that a mount adds, are set by whoever routed it.
+    `gateway`, `root_path` and `mounted_at`, the part of it that a mount adds, are set by whoever routed it,
+    `connection` by whoever received it: to a gateway it means nothing.
     `status` is the one that went out, 499 when the client left before any, 0 while there is none.
     The gateway reads `head`, `peer` and the body, then calls `respond` once, `write` any number of times and `end`
     once. `respond` puts nothing on the wire, the first `write` or `end` does. All calls belong to the one thread that
@@ -170,7 +172,8 @@ class Exchange:
         self.head = head
         self.peer = peer
         self.receiver: Receiver | None = None
-        self.gateway: object = None
+        self.gateway: Any = None
+        self.connection: Any = None
         self.root_path = ""
         self.mounted_at = ""
         self.body: list[bytes] = []

@@ -3,20 +3,9 @@ cimport cython
 from trilithon.wire.chunked cimport ChunkedDecoder
 from trilithon.wire.exchange cimport Carrier, Exchange, Peer, Receiver, Transport
 from trilithon.wire.framing cimport response_framing
-from trilithon.wire.head cimport HeadReader, RequestHead
+from trilithon.wire.head cimport RequestHead
 from trilithon.wire.response cimport ResponseHead, SentLine, length_line
-
-cdef class Stamp:
-    cdef public bytes line
-
-cdef class Terms:
-    cdef readonly object limits
-    cdef readonly HeadReader reader
-    cdef readonly Py_ssize_t read_ahead_bytes
-    cdef readonly Stamp stamp
-    cdef readonly bytes server_line
-    cdef public int max_requests
-    cdef public bint closing
+from trilithon.wire.terms cimport Terms
 
 cdef class Http1(Carrier):
     cdef readonly Terms terms

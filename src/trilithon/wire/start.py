@@ -12,8 +12,9 @@ LOWER_CASE = bytes(range(0x61, 0x7B))
 class RequestStart:
     """What one request line says; immutable once read, so it can serve every request that begins with the same line.
 
-    `line` is the line itself. `path` is still percent-encoded, `query` is what follows the first `?`. `authority` is that of an absolute-form
-    target. `text` is the decoded path as UTF-8 (invalid bytes as U+FFFD), `octets` the same bytes as latin-1.
+    `line` is the line itself. `path` is still percent-encoded, `query` is what follows the first `?`. `authority` is
+    that of an absolute-form target. `text` is the decoded path as UTF-8 (invalid bytes as U+FFFD), `octets` the same
+    bytes as latin-1.
     """
 
     def __init__(self) -> None:

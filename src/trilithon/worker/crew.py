@@ -11,7 +11,7 @@ from functools import partial
 from trilithon.foundation.leaf import Pulse
 from trilithon.gateway.mount import Router
 from trilithon.gateway.wsgi import WsgiGateway
-from trilithon.net.connection import CLOSED, FINISHING
+from trilithon.net.connection import CLOSED, FINISHING, Connection
 from trilithon.net.engine import Engine
 from trilithon.wire.exchange import Exchange
 
@@ -98,14 +98,14 @@ class Crew:
         if self.max_queued and len(self.runnable) >= self.max_queued and not self.drop_left():
             exchange.refuse(503, self.retry_after)
             return
-        connection = exchange.carrier.transport
+        connection: Connection = exchange.connection
         connection.busy = True
         self.runnable.append(exchange)
 
     def drop_left(self) -> bool:
         """Drop a waiting request whose client has reset its connection; returns whether there was one."""
         for exchange in list(self.runnable):
-            connection = exchange.carrier.transport
+            connection: Connection = exchange.connection
             if connection.hung:
                 try:
                     self.runnable.remove(exchange)
@@ -183,9 +183,9 @@ class Crew:
                 self.settle_away(exchange)
                 return
             pulse.beats += 1
-            if self.drowsy:
-                self.rouse()
             term.door.append(True)
+            if self.drowsy:  # behind the door: a sentinel that dozes off now sees it open
+                self.rouse()
             self.run(exchange)
             try:
                 term.door.pop()
@@ -229,7 +229,7 @@ class Crew:
 
     def settle(self, exchange: Exchange) -> None:
         """Take a connection back behind a call, still leading: what it wrote is flushed with the others'."""
-        connection = exchange.carrier.transport
+        connection: Connection = exchange.connection
         engine = self.engine
         connection.busy = False
         if connection.life is CLOSED:
@@ -243,7 +243,7 @@ class Crew:
 
     def settle_away(self, exchange: Exchange) -> None:
         """Take a connection back behind a call while another thread leads."""
-        connection = exchange.carrier.transport
+        connection: Connection = exchange.connection
         engine = self.engine
         connection.flush()
         following = None
@@ -259,14 +259,11 @@ class Crew:
         if following is not None:
             engine.post(partial(connection.open, following))
         elif engine.terms.closing:
-            engine.post(self.look_again)
-
-    def look_again(self) -> None:
-        """Do nothing but end a poll: what made it necessary is looked at behind every poll."""
+            engine.post(partial(engine.retire, connection))
 
     def run(self, exchange: Exchange) -> None:
         """Call the application."""
-        connection = exchange.carrier.transport
+        connection: Connection = exchange.connection
         if connection.hung:
             connection.broken()
             return

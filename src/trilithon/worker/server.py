@@ -19,7 +19,7 @@ from trilithon.gateway.wsgi import WsgiGateway
 from trilithon.net.binding import bind, spell
 from trilithon.net.engine import Engine
 from trilithon.wire.exchange import Exchange
-from trilithon.wire.http1 import Stamp, Terms
+from trilithon.wire.terms import Stamp, Terms
 from trilithon.worker.crew import Crew
 from trilithon.worker.loader import Loaded, load
 from trilithon.worker.logs import open_access_log
