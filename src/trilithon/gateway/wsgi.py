@@ -11,7 +11,7 @@ from trilithon.foundation.errors import AppError, AppStateError, AppTypeError, C
 from trilithon.gateway.wsgi_environ import base_environ, fill_environ
 from trilithon.gateway.wsgi_file import FileWrapper
 from trilithon.gateway.wsgi_input import InputStream
-from trilithon.wire.exchange import COMPLETE, ENDED, FLOWING, FRESH, HELD, LOST, OPEN, Exchange, Receiver
+from trilithon.wire.exchange import COMPLETE, ENDED, FLOWING, HELD, LOST, OPEN, Exchange, Receiver
 from trilithon.wire.response import ResponseHead, wsgi_head
 
 log = logging.getLogger("trilithon.error")
@@ -79,11 +79,10 @@ class WsgiCall:
     def early_hints(self, headers: list[tuple[str, str]]) -> None:
         """Send 103 Early Hints at once (RFC 8297); nothing to HTTP/1.0 and behind the head. Raises AppError."""
         exchange = self.exchange
-        if exchange.outbound is FRESH or exchange.outbound is HELD:
-            head = ResponseHead(103, b"")
-            head.read_wsgi(headers)
-            exchange.carrier.inform(exchange, 103, head.block())
-            exchange.carrier.push(exchange, False)
+        head = ResponseHead(103, b"")
+        head.read_wsgi(headers)
+        exchange.carrier.inform(exchange, 103, head.block())
+        exchange.carrier.push(exchange, False)
 
     def run(self) -> None:
         """Call the application, send what it returns and close it; never raises."""
@@ -98,8 +97,6 @@ class WsgiCall:
             self.fail(error)
         if type(iterable) is not list:
             self.close(iterable)
-        if exchange.outbound is ENDED:
-            exchange.outbound = LOST  # a write() kept beyond the call cannot touch the next response
 
     def send(self, iterable: Any) -> None:
         """Send the blocks of the response; raises what the iteration raises, AppError and ClientDisconnected."""
@@ -176,7 +173,7 @@ class WsgiCall:
             room = exchange.room()
             if exchange.bodiless and count != 1:
                 break  # nothing of it is sent, and the length of one block is not that of all
-            if 0 <= room <= len(block) or (count == 1 and not self.written):
+            if 0 <= room <= len(block) or count == 1:
                 self.finish(block)
                 return
             if not self.started:

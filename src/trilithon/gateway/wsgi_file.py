@@ -45,8 +45,7 @@ class FileWrapper:
         if not started or exchange.outbound is not HELD:
             raise AppStateError("the application returned without calling start_response (PEP 3333)")
         fd, offset, count = span
-        declared = exchange.response.length if exchange.response is not None else -1
-        exchange.end_with_file(fd, offset, count if declared < 0 else min(count, max(declared, 0)))
+        exchange.end_with_file(fd, offset, count)
         return True
 
     def span(self) -> tuple[int, int, int] | None:
