@@ -186,14 +186,22 @@ def test_transmission_starts_at_the_current_position(position: int, how: str, pa
 
 
 @pytest.mark.spec("W-FILE-03", "W-CL-01")
-@pytest.mark.parametrize("opener", ["file", "BytesIO"])
-def test_transmission_ends_at_the_length(opener: str, path: Path) -> None:
-    application = wrapping(
-        lambda: path.open("rb") if opener == "file" else io.BytesIO(CONTENT), [("Content-Length", "70000")]
-    )
+@pytest.mark.parametrize("kind", ["buffered file", "BytesIO", "only read", "gzip"])
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
+def test_transmission_ends_at_the_length(kind: str, path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    application = wrapping(lambda: FILES[kind](path), [("Content-Length", "70000")])
     with serve(application) as site, RawClient(site) as client:
-        answer = client.ask()
-        assert (answer.body, answer.complete) == (CONTENT[:70000], True)
+        for _ in range(2):
+            answer = client.ask()
+            assert (answer.body, answer.complete) == (CONTENT[:70000], True)
+    assert [record for record in caplog.records if record.levelno >= 40] == []
+
+
+@pytest.mark.spec("W-FILE-04", "W-FILE-03")
+def test_a_device_without_a_size_is_read() -> None:
+    application = wrapping(lambda: open("/dev/zero", "rb"), [("Content-Length", "100000")])  # noqa: SIM115
+    answer = answer_of(application)
+    assert (answer.body, answer.complete) == (bytes(100_000), True)
 
 
 @pytest.mark.spec("W-FILE-03", "W-CL-02")
