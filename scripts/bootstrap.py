@@ -28,4 +28,8 @@ def run(main):
         code = 2
     except KeyboardInterrupt:
         code = 130
+    except BrokenPipeError:
+        # The reader of our output is gone, as in `scripts/spec-coverage | head`; closing must not fail once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
     sys.exit(code)
