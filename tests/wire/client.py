@@ -70,6 +70,10 @@ class Client:
             self.receive(deadline)
         return bytes(self.received)
 
+    def receive_some(self) -> None:
+        """Receive once, within `DEADLINE_S`."""
+        self.receive(time.monotonic() + DEADLINE_S)
+
     def receive(self, deadline: float) -> None:
         """Receive once."""
         self.socket.settimeout(max(0.001, deadline - time.monotonic()))

@@ -24,6 +24,7 @@ cdef class Owner:
     cpdef finished(self, Connection connection, Exchange exchange)
     cpdef rejected(self, Connection connection, int status)
     cpdef wrote(self, Connection connection)
+    cpdef uncorked(self, Connection connection)
     cpdef watch(self, Connection connection, int mask)
     cpdef forget(self, Connection connection)
     cpdef before_waiting(self)

@@ -70,6 +70,9 @@ class Owner:
     def wrote(self, connection: "Connection") -> None:
         """The connection has output to write at the end of the turn."""
 
+    def uncorked(self, connection: "Connection") -> None:
+        """The client of a connection between requests has read what kept the next one waiting."""
+
     def watch(self, connection: "Connection", mask: int) -> None:
         """The connection wants to hear of `mask` from now on."""
 
@@ -266,6 +269,8 @@ class Connection(Transport):
             receiver = exchange.receiver if exchange is not None else None
             if receiver is not None:
                 receiver.drained()
+            elif exchange is None:
+                self.owner.uncorked(self)
         if not self.queued and self.life is FINISHING:
             self.depart()
 

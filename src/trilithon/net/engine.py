@@ -198,7 +198,12 @@ class Engine(Owner):
             duration = time.monotonic() - exchange.opened_at
             line = exchange.head.start.line
             self.journal.record(exchange.peer.client, line, exchange.status, exchange.sent_bytes, duration)
-        if not connection.busy and (connection.protocol.ahead or connection.protocol.end_seen):
+        if connection.protocol.ahead or connection.protocol.end_seen:
+            self.uncorked(connection)
+
+    def uncorked(self, connection: Connection) -> None:
+        """Have the requests that were read ahead parsed in the next turn; see Owner."""
+        if not connection.busy:
             self.pipelined.append(connection)
             if self.on_pipelined is not None:
                 self.on_pipelined()
@@ -274,6 +279,10 @@ class Engine(Owner):
             self.poller.register(connection.fd, connection.mask)
         else:
             self.watch(connection, connection.mask)
+
+    def follow_up(self, connection: Connection, exchange: Exchange) -> None:
+        """Take in an exchange that a crew thread has parsed out of what its connection had read ahead."""
+        connection.open(exchange)
 
     # Listeners and the end.
 

@@ -53,3 +53,4 @@ cdef class Http1(Carrier):
     cdef bint must_abandon(self, Exchange exchange) except -1
     cdef end_response(self, Exchange exchange)
     cdef conclude(self)
+    cdef bint has_room(self) except -1

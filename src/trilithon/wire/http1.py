@@ -85,15 +85,25 @@ class Http1(Carrier):
         return None
 
     def next(self) -> Exchange | None:
-        """Go on with what was read ahead of the response that is now complete."""
-        if self.phase is not IDLE:
+        """Go on with what was read ahead of the response that is now complete, unless the client must read first."""
+        if self.phase is not IDLE or self.transport.congested():
             return None
         data = self.ahead
         self.ahead = b""
         exchange = self.receive(data) if data else None
-        if self.end_seen and exchange is None:
-            self.receive_end()
+        if self.end_seen:
+            if exchange is None:
+                self.receive_end()
+        elif self.paused and self.has_room():
+            self.paused = False
+            self.transport.resume()
         return exchange
+
+    def has_room(self) -> bool:
+        """Tell whether more may be read: within the bounds of a body and of what is read ahead."""
+        if self.phase is BODY and self.exchange is not None:
+            return self.exchange.body_bytes < self.terms.read_ahead_bytes
+        return self.phase is not WAIT or len(self.ahead) <= MAX_AHEAD_BYTES
 
     def receive_end(self) -> None:
         """Take the end of the client's stream: what is incomplete is lost, a whole request is still answered."""
@@ -421,8 +431,12 @@ class Http1(Carrier):
         self.transport.ended(exchange)
 
     def conclude(self) -> None:
-        """Go on reading after a response, unless the bytes read ahead come first."""
-        if self.paused and not self.end_seen:
+        """Go on reading after a response, unless the client must read first or bytes read ahead come first."""
+        if self.transport.congested():
+            if not self.paused:
+                self.paused = True
+                self.transport.pause()
+        elif self.paused and not self.end_seen and not self.ahead:
             self.paused = False
             self.transport.resume()
 
