@@ -12,6 +12,8 @@ from setuptools.command.build_ext import build_ext
 SOURCE = Path("src")
 # Annotations are for people and mypy; only the `.pxd` files give C types, so that both builds accept the same values.
 DIRECTIVES = {"language_level": "3str", "binding": False, "embedsignature": False, "annotation_typing": False}
+# A None where an object is expected must be an error, never a crash; it costs 2% of the server's own share.
+DIRECTIVES["nonecheck"] = True
 FLAGS = ["-O2", "-fno-plt"] if sys.platform.startswith("linux") else ["-O2"]
 
 

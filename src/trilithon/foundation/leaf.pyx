@@ -1,4 +1,4 @@
-# cython: language_level=3
+# cython: language_level=3, nonecheck=False
 """The leaf of raw system calls on non-blocking sockets, which keep the GIL: they never wait."""
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -125,6 +125,7 @@ cdef class Pulse:
         with nogil:
             while True:
                 nanosleep(&tick, NULL)
+                self.ticks += 1
                 beats = (<volatile unsigned long*>&self.beats)[0]
                 if first or beats != seen:
                     first = False

@@ -139,6 +139,8 @@ class AsgiCall(Receiver):
                     body = to_bytes(body)
                 if message.get("more_body", False):
                     exchange.write(body)
+                    # At once: an application that blocks the loop between its events must not hold them back.
+                    exchange.carrier.push(exchange, False)
                     if exchange.carrier.congested():
                         return self.wait_drained()
                 else:

@@ -42,9 +42,9 @@ class RequestHead:
 
     def __init__(self, start: RequestStart) -> None:
         self.start = start
-        self.method = start.method
-        self.path = start.path
-        self.http10 = start.http10
+        self.method = self.start.method
+        self.path = self.start.path
+        self.http10 = self.start.http10
         self.lines: list[FieldLine] = []
         self.host: bytes | None = None
         self.length: int = -1

@@ -41,7 +41,7 @@ cdef class Crew:
     cpdef enqueue(self, Exchange exchange)
     @cython.locals(follower=Follower, term=Term)
     cpdef promote(self)
-    @cython.locals(engine=Engine, exchange=Exchange, pulse=Pulse)
+    @cython.locals(engine=Engine, exchange=Exchange, pulse=Pulse, since=cython.ulong)
     cpdef lead(self, Term term)
     @cython.locals(engine=Engine)
     cpdef turn(self)

@@ -17,8 +17,10 @@ from trilithon.wire.exchange import Exchange
 
 log = logging.getLogger("trilithon.error")
 
-# Responses gathered before they are written together: the measured optimum between waking clients and making them wait.
-BATCH = 16
+# Responses are gathered to be written together, so many at most and for so many of the sentinel's ticks at most: each
+# write wakes a client and cools the caches. Flask costs 70 us a request with 16, 65 with 64; a constant answer 11.8 and 11.
+BATCH = 64
+BATCH_TICKS = 4
 # Calls in a row that must be short before the leader goes back to calling inline.
 CALM_CALLS = 64
 # A call that takes longer blocks or computes; far above what a constant answer takes.
@@ -167,6 +169,7 @@ class Crew:
         engine = self.engine
         runnable = self.runnable
         pulse = self.pulse
+        since = pulse.ticks
         while not self.stopped:
             if not runnable or (self.away >= self.threads and self.all_away()):
                 self.turn()
@@ -194,7 +197,9 @@ class Crew:
                 return
             pulse.beats += 1
             self.settle(exchange)
-            if len(engine.dirty) >= BATCH:
+            if len(engine.dirty) == 1:
+                since = pulse.ticks
+            if len(engine.dirty) >= BATCH or pulse.ticks - since >= BATCH_TICKS:
                 engine.flush()
 
     def turn(self) -> None:
@@ -247,8 +252,9 @@ class Crew:
         engine = self.engine
         connection.flush()
         following = None
-        if connection.protocol.ahead or connection.protocol.end_seen:
-            following = connection.protocol.next()
+        protocol = connection.protocol
+        if protocol.ahead or protocol.end_seen or protocol.paused:
+            following = protocol.next()
             if following is not None:
                 following.opened_at = engine.now
             if connection.life is FINISHING:
@@ -257,7 +263,7 @@ class Crew:
             engine.journal.flush()
         engine.take_back(connection)
         if following is not None:
-            engine.post(partial(connection.open, following))
+            engine.post(partial(engine.follow_up, connection, following))
         elif engine.terms.closing:
             engine.post(partial(engine.retire, connection))
 

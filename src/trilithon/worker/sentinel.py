@@ -32,7 +32,8 @@ class Sentinel:
         """Watch until the crew stops."""
         crew = self.crew
         while not crew.stopped:
-            if crew.promoting:
+            # A leader that went inside just before the crew began to promote is watched all the same.
+            if crew.promoting and not crew.term.door:
                 self.listen()
                 continue
             late_s = crew.pulse.watch(TICK_S, QUIET_TICKS)
@@ -45,6 +46,7 @@ class Sentinel:
         """While the crew promotes before each call, hold it against how late a short sleep gets the GIL back."""
         start = time.monotonic()
         time.sleep(TICK_S)
+        self.crew.pulse.ticks += 1
         self.late_s += 0.3 * (time.monotonic() - start - TICK_S - self.late_s)
         if self.late_s > PRESSED_S or not self.crew.away:
             self.crew.promoting = False
@@ -57,12 +59,12 @@ class Sentinel:
                 crew.term.door.pop()
             except IndexError:
                 return
+            if late_s < PRESSED_S:
+                self.late_s = 0.0
+                crew.calm = 0
+                crew.promoting = True
             crew.away += 1
             crew.promote()
-        if late_s < PRESSED_S:
-            self.late_s = 0.0
-            crew.calm = 0
-            crew.promoting = True
 
     def doze(self) -> None:
         """Sleep until the next call."""
