@@ -18,7 +18,8 @@ from trilithon.wire.exchange import Exchange
 log = logging.getLogger("trilithon.error")
 
 # Responses are gathered to be written together, so many at most and for so many of the sentinel's ticks at most: each
-# write wakes a client and cools the caches. Flask costs 70 us a request with 16, 65 with 64; a constant answer 11.8 and 11.
+# write wakes a client and cools the caches. Flask costs 70 us a request with 16 and 65 with 64, a constant answer 11.8
+# and 11.0.
 BATCH = 64
 BATCH_TICKS = 4
 # Calls in a row that must be short before the leader goes back to calling inline.
