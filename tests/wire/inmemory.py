@@ -65,8 +65,8 @@ class Connection:
     While `hold` is set the application does nothing; `release` lets it go on. An `early` one answers without reading.
     """
 
-    def __init__(self, terms: Terms, *, early: bool = False) -> None:
-        self.transport = Memory()
+    def __init__(self, terms: Terms, *, early: bool = False, transport: Memory | None = None) -> None:
+        self.transport = transport or Memory()
         self.machine = Http1(self.transport, terms, Peer(("192.0.2.1", 1), ("192.0.2.2", 80)))
         self.exchange: Exchange | None = None
         self.body = bytearray()
