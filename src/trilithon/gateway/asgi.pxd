@@ -6,7 +6,6 @@ from trilithon.wire.start cimport RequestStart
 from trilithon.wire.fields cimport FieldLine
 from trilithon.wire.response cimport ResponseHead, asgi_head
 
-@cython.freelist(64)
 cdef class Ready:
     cdef readonly object value
 
@@ -17,7 +16,6 @@ cdef class NextEvent:
     cdef readonly AsgiCall call
     cdef object waiting
 
-@cython.freelist(64)
 cdef class AsgiCall(Receiver):
     cdef readonly AsgiGateway gateway
     cdef readonly Exchange exchange

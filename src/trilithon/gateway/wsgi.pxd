@@ -8,7 +8,6 @@ cdef class BodyGate(Receiver):
     cdef WsgiGateway gateway
     cdef Exchange exchange
 
-@cython.freelist(16)
 cdef class WsgiCall:
     cdef WsgiGateway gateway
     cdef readonly Exchange exchange

@@ -46,6 +46,7 @@ class Engine(Owner):
     def __init__(self, terms: Terms, limits: Limits, journal: Journal | None = None) -> None:
         super().__init__(terms, Tempo(limits.timeouts, limits.buffers))
         self.capacity = limits.capacity
+        self.max_events = MAX_EVENTS
         self.journal = journal
         self.poller = open_poller()
         self.connections: dict[int, Connection] = {}
@@ -74,7 +75,7 @@ class Engine(Owner):
         if self.pipelined:
             self.resume_pipelined()
             timeout_s = 0.0
-        events = self.poller.poll(timeout_s, MAX_EVENTS)
+        events = self.poller.poll(timeout_s, self.max_events)
         now = time.monotonic()
         self.now = now
         if now >= self.next_stamp:

@@ -45,7 +45,6 @@ cdef class Carrier:
     cpdef push(self, Exchange exchange, bint wait)
     cpdef bint congested(self) except -1
 
-@cython.freelist(64)
 cdef class Exchange:
     cdef readonly Carrier carrier
     cdef readonly RequestHead head

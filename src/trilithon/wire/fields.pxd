@@ -1,14 +1,11 @@
 # C layout of what is known of a field name, and of a received field.
 cimport cython
 
-@cython.no_gc
 cdef class FieldName:
     cdef readonly bytes name
     cdef readonly str key
     cdef readonly int role
 
-@cython.freelist(64)
-@cython.no_gc
 cdef class FieldLine:
     cdef readonly tuple pair
     cdef readonly bytes value

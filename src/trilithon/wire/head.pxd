@@ -4,8 +4,6 @@ from trilithon.wire.fields cimport FieldLine
 from trilithon.wire.memo cimport Memo
 from trilithon.wire.start cimport RequestStart
 
-@cython.freelist(64)
-@cython.no_gc
 cdef class RequestHead:
     cdef readonly RequestStart start
     cdef readonly str method

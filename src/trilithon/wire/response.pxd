@@ -2,8 +2,6 @@
 cimport cython
 from trilithon.wire.memo cimport Memo
 
-@cython.freelist(64)
-@cython.no_gc
 cdef class SentLine:
     cdef readonly bytes name
     cdef readonly bytes value
@@ -13,8 +11,6 @@ cdef class SentLine:
 
 cdef Memo SENT
 
-@cython.freelist(64)
-@cython.no_gc
 cdef class ResponseHead:
     cdef readonly int status
     cdef readonly bytes line

@@ -1,8 +1,6 @@
 # C layout of a request line.
 cimport cython
 
-@cython.freelist(64)
-@cython.no_gc
 cdef class RequestStart:
     cdef readonly str method
     cdef readonly bytes line
