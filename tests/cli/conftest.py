@@ -1,5 +1,6 @@
 """Run the command as a person would: a process of its own in a directory of its own."""
 
+import signal
 import subprocess
 import sys
 import textwrap
@@ -38,6 +39,11 @@ def write(tmp_path):
     return write_files
 
 
+def restore_interrupt():
+    """Let SIGINT end the process that is about to be started."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.fixture
 def serving(tmp_path):
     """Return a function that starts `trilithon` and gives it as `Running`; whatever still runs is killed at the end."""
@@ -52,6 +58,8 @@ def serving(tmp_path):
             stderr=subprocess.PIPE,
             text=True,
             pass_fds=pass_fds,
+            # A suite that a shell runs in the background has inherited SIGINT as ignored.
+            preexec_fn=restore_interrupt,
         )
         started.append(process)
         return Running(process)

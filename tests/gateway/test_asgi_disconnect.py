@@ -197,6 +197,33 @@ def test_a_streaming_send_raises_when_the_peer_is_gone_and_is_not_logged(
     assert error_records(caplog) == []
 
 
+@pytest.mark.spec("A-DISC-07", "A-DISC-08")
+def test_an_error_that_stands_for_the_disconnect_is_no_error_of_the_application(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    notes = Notes()
+
+    @http_only
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send(start())
+        try:
+            while True:
+                await send(body(b"x" * 65536, more_body=True))
+        except OSError:
+            notes.add("left")
+            # As Starlette's StreamingResponse does.
+            raise RuntimeError("the client disconnected") from None
+
+    caplog.set_level("INFO", "trilithon.error")
+    with serve(app) as site:
+        with Wire(site) as wire:
+            wire.get()
+            wire.head()
+        assert notes.next() == "left"
+    assert error_records(caplog) == []
+    assert any("the client disconnected" in record.getMessage() for record in caplog.records)
+
+
 async def reraise_in_group(error: Exception) -> None:
     raise ExceptionGroup("outer", [ExceptionGroup("inner", [error])])
 

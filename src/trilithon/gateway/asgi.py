@@ -311,7 +311,10 @@ class AsgiCall(Receiver):
         exchange = self.exchange
         gone = exchange.outbound is LOST or exchange.outbound is ENDED or self.told
         stopped = self.cancelled and isinstance(error, asyncio.CancelledError)
-        if not stopped and not (gone and only_disconnects(error)):
+        if gone and isinstance(error.__context__, ClientDisconnected) and not isinstance(error, BaseExceptionGroup):
+            # Starlette, for one, raises an error of its own in the place of ours.
+            log.info("%s: the client left, and the application raised %r for it", describe(exchange), error)
+        elif not stopped and not (gone and only_disconnects(error)):
             log.error("%s: exception in the application", describe(exchange), exc_info=error)
         if self.told:
             self.give_up()
