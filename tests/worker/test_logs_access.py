@@ -135,11 +135,16 @@ def test_a_client_cannot_write_lines_or_steer_a_terminal(stream, tmp_path, line,
             each.flush()
 
         lines = written(stream).split("\n")
-        assert len(lines) == 3 and lines[0] == lines[1] and f'"{common}" 400' in lines[0]
+        assert len(lines) == 3 and timeless(lines[0]) == timeless(lines[1]) and f'"{common}" 400' in lines[0]
         objects = written(second).split("\n")
-        assert len(objects) == 3 and objects[0] == objects[1]
+        assert len(objects) == 3 and timeless(objects[0]) == timeless(objects[1])
         assert json.loads(objects[0])["request"] == line.decode("latin-1")
         assert all(32 <= ord(character) < 127 for each in (*lines, *objects) for character in each)
+
+
+def timeless(line):
+    """Leave the time of day out: two lines may be written on either side of a second."""
+    return re.sub(r"\d\d:\d\d:\d\d", "", line)
 
 
 @pytest.mark.spec("H-SEM-10")
