@@ -111,7 +111,7 @@ def test_the_rounds_hold_from_the_second_burst_on() -> None:
                 assert client.answer().body == b"slept"
             durations.append(time.monotonic() - begin)
     assert level.most == 8
-    # The ideal is 0.08 s a burst, one after another 0.64 s; the best one shows what the crew does on a busy machine, too.
+    # The ideal is 0.08 s a burst, one after another 0.64 s; the best one counts on a busy machine.
     assert min(durations) < 0.24
 
 
