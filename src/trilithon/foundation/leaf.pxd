@@ -6,4 +6,5 @@ cpdef Py_ssize_t gather(int fd, list parts, Py_ssize_t offset) except -1
 cdef class Pulse:
     cdef public unsigned long beats
     cdef public unsigned long ticks
+    cdef readonly unsigned long stood_at
     cpdef double watch(self, double tick_s, int quiet_ticks) except? -2

@@ -44,6 +44,7 @@ class Pulse:
     """A counter that one thread beats and another watches: odd while the first is inside something, even outside.
 
     `ticks` counts the watcher's looks, and so is a coarse clock that costs nothing to read.
+    `stood_at` is the odd count at which the last watch ended.
 
     The compiled twin watches without the GIL, so that watching a busy interpreter costs it nothing.
     """
@@ -51,6 +52,7 @@ class Pulse:
     def __init__(self) -> None:
         self.beats = 0
         self.ticks = 0
+        self.stood_at = 0
 
     def watch(self, tick_s: float, quiet_ticks: int) -> float:
         """Return once the counter has stood still: how late the GIL was got for it in seconds, when it stood at odd.
@@ -68,6 +70,7 @@ class Pulse:
                 seen = beats
                 quiet = 0
             elif beats & 1:
+                self.stood_at = beats
                 return max(0.0, time.monotonic() - start - tick_s)
             else:
                 quiet += 1

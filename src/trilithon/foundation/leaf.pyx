@@ -132,6 +132,7 @@ cdef class Pulse:
                     seen = beats
                     quiet = 0
                 elif beats & 1:
+                    self.stood_at = beats
                     start = now_s()
                     break
                 else:

@@ -3,7 +3,7 @@
 import threading
 import time
 
-from trilithon.worker.crew import Crew
+from trilithon.worker.crew import CALM_CALLS, Crew
 
 TICK_S = 0.001
 # A sentinel that gets the GIL later than this on average sees a busy interpreter: more threads would only fight for it.
@@ -23,6 +23,7 @@ class Sentinel:
     def __init__(self, crew: Crew) -> None:
         self.crew = crew
         self.late_s = 0.0
+        self.relieved_at = -2 * CALM_CALLS
 
     def start(self) -> None:
         """Begin watching."""
@@ -55,14 +56,19 @@ class Sentinel:
         """Let another thread lead while the leader is inside the application."""
         crew = self.crew
         with crew.lock:
+            if crew.pulse.beats != crew.pulse.stood_at:
+                return  # it went on while the sentinel waited for the GIL
             try:
                 crew.term.door.pop()
             except IndexError:
                 return
-            if late_s < PRESSED_S:
+            # One leader that stood still may have met a hiccup of the machine; two within a few calls are no accident.
+            beats = crew.pulse.beats
+            if late_s < PRESSED_S and beats - self.relieved_at < 2 * CALM_CALLS:
                 self.late_s = 0.0
                 crew.calm = 0
                 crew.promoting = True
+            self.relieved_at = beats
             crew.away += 1
             crew.promote()
 
