@@ -9,7 +9,7 @@ from contextvars import Context, copy_context
 from typing import Any
 
 from trilithon.foundation.errors import AppStateError, AppTypeError, AppValueError, ClientDisconnected
-from trilithon.wire.exchange import BROKEN, COMPLETE, ENDED, FLOWING, FRESH, LOST, Exchange, Receiver
+from trilithon.wire.exchange import BROKEN, COMPLETE, ENDED, FLOWING, FRESH, LOST, Exchange, Receiver, describe
 from trilithon.wire.response import asgi_head
 
 log = logging.getLogger("trilithon.error")
@@ -437,8 +437,3 @@ def only_disconnects(error: BaseException) -> bool:
     if isinstance(error, BaseExceptionGroup):
         return all(only_disconnects(inner) for inner in error.exceptions)
     return isinstance(error, ClientDisconnected)
-
-
-def describe(exchange: Exchange) -> str:
-    """Return method and path for a log line, control characters escaped."""
-    return f"{exchange.head.method} {exchange.head.path.decode('latin-1')}".encode("unicode_escape").decode("ascii")

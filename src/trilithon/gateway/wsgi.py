@@ -11,7 +11,7 @@ from trilithon.foundation.errors import AppError, AppStateError, AppTypeError, C
 from trilithon.gateway.wsgi_environ import base_environ, fill_environ
 from trilithon.gateway.wsgi_file import FileWrapper
 from trilithon.gateway.wsgi_input import InputStream
-from trilithon.wire.exchange import COMPLETE, ENDED, FLOWING, HELD, LOST, OPEN, Exchange, Receiver
+from trilithon.wire.exchange import COMPLETE, ENDED, FLOWING, HELD, LOST, OPEN, Exchange, Receiver, describe
 from trilithon.wire.response import ResponseHead, wsgi_head
 
 log = logging.getLogger("trilithon.error")
@@ -278,8 +278,3 @@ def known_length(iterable: Any) -> int:
 def raise_for_block(block: object) -> None:
     """Raise for a block of the wrong type."""
     raise AppTypeError(f"a response block must be bytes, not {type(block).__name__} (PEP 3333)")
-
-
-def describe(exchange: Exchange) -> str:
-    """Return method and path for a log line, control characters escaped."""
-    return f"{exchange.head.method} {exchange.head.path.decode('latin-1')}".encode("unicode_escape").decode("ascii")

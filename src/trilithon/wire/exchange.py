@@ -323,3 +323,8 @@ class Exchange:
         if self.outbound is not ENDED and self.outbound is not LOST:
             self.outbound = LOST
             self.carrier.reset(self)
+
+
+def describe(exchange: Exchange) -> str:
+    """Return method and path for a log line, control characters escaped."""
+    return f"{exchange.head.method} {exchange.head.path.decode('latin-1')}".encode("unicode_escape").decode("ascii")

@@ -18,7 +18,7 @@ from trilithon.gateway.mount import Mount, Router, normal_prefix
 from trilithon.gateway.wsgi import WsgiGateway
 from trilithon.net.binding import bind, spell
 from trilithon.net.engine import Engine
-from trilithon.wire.exchange import Exchange
+from trilithon.wire.exchange import Exchange, describe
 from trilithon.wire.terms import Stamp, Terms
 from trilithon.worker.crew import Crew
 from trilithon.worker.loader import Loaded, load
@@ -261,9 +261,8 @@ class Server:
     def report(self, exchange: Exchange, now: float) -> None:
         """Log a request that is cut off."""
         self.cut_off += 1
-        path = exchange.head.path.decode("latin-1").encode("unicode_escape").decode("ascii")
         age = now - exchange.opened_at
-        log.warning("cut off by the graceful time-out: %s %s, running for %.1f s", exchange.head.method, path, age)
+        log.warning("cut off by the graceful time-out: %s, running for %.1f s", describe(exchange), age)
 
     async def end_lifespans(self) -> None:
         """Run the shutdowns of what was started, last first."""
