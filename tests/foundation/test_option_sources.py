@@ -23,11 +23,17 @@ SPECIAL = {
     "server_header": "some",
     "log_config": "log.json",
     "write_low_water_bytes": "5000",
+    "ws_origins": "https://example.org",
+    "ws_deflate_level": "7",
+    "ws_deflate_window_bits": "14",
+    "ws_deflate_memory_level": "7",
 }
 
 
 def text_for(option):
     """Return a text that the option takes and that is not its default."""
+    if option.default is True:
+        return "false"
     if option.choices:
         return next(choice for choice in option.choices if choice not in (option.default, "uvloop"))
     return SPECIAL.get(option.name) or TEXTS[option.kind]

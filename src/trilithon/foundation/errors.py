@@ -19,6 +19,15 @@ class PeerError(TrilithonError):
         self.section = section
 
 
+class SocketFault(TrilithonError):
+    """The client broke the WebSocket protocol: the socket fails with close code `code` (RFC 6455 7.1.7)."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+        self.reason = reason
+
+
 class AppError(TrilithonError):
     """The application broke a rule of its interface; the message names the actual and the allowed value."""
 

@@ -62,6 +62,29 @@ class Buffers:
 
 
 @dataclass(frozen=True, slots=True)
+class SocketLimits:
+    """How WebSockets are kept: sizes in bytes, times in seconds; zero turns a time-out or a limit off.
+
+    `ws_max_queue` counts messages that wait for the application. The `ws_deflate` fields are the parameters of
+    permessage-deflate (RFC 7692): the window applies to both directions, `ws_deflate_takeover` keeps it from one
+    message to the next, and messages below `ws_deflate_threshold_bytes` are sent as they are.
+    """
+
+    ws_max_size_bytes: int = 16 * 1024 * 1024
+    ws_max_queue: int = 32
+    ws_ping_interval_s: float = 20.0
+    ws_ping_timeout_s: float = 20.0
+    ws_handshake_timeout_s: float = 30.0
+    ws_close_timeout_s: float = 5.0
+    ws_deflate: bool = True
+    ws_deflate_level: int = 3
+    ws_deflate_window_bits: int = 12
+    ws_deflate_memory_level: int = 5
+    ws_deflate_threshold_bytes: int = 128
+    ws_deflate_takeover: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Limits:
     """All groups together, as the worker hands them down."""
 
@@ -69,3 +92,4 @@ class Limits:
     timeouts: Timeouts = field(default_factory=Timeouts)
     capacity: Capacity = field(default_factory=Capacity)
     buffers: Buffers = field(default_factory=Buffers)
+    sockets: SocketLimits = field(default_factory=SocketLimits)

@@ -41,6 +41,7 @@ class Section(Enum):
     RUN = ("run", "Running and stopping")
     LOGGING = ("logging", "Logging")
     HTTP = ("http", "HTTP choices")
+    WEBSOCKET = ("websocket", "WebSocket")
     TIMEOUTS = ("timeouts", "Time-outs")
     CAPACITY = ("capacity", "How much at once")
     LIMITS = ("limits", "Sizes of a message")
@@ -56,7 +57,7 @@ class Option:
     """One option as every source sees it.
 
     `zero` says what the value 0 means, empty when 0 is a value like others. `short` is the one-letter flag, empty for
-    none. `flag_name` is the long flag's name where it is not the option's own name.
+    none. `flag_name` is the long flag's name where it is not the option's own name. For `maximum` zero means none.
     """
 
     name: str
@@ -65,7 +66,8 @@ class Option:
     section: Section
     prose: str
     choices: tuple[str, ...] = ()
-    minimum: int = 0
+    minimum: float = 0
+    maximum: int = 0
     unit: str = ""
     zero: str = ""
     short: str = ""
@@ -123,6 +125,8 @@ class Option:
         if self.kind in (Kind.COUNT, Kind.SIZE):
             if not isinstance(value, int) or isinstance(value, bool) or value < self.minimum:
                 raise ConfigError(named, value, self.allowed())
+            if self.maximum and value > self.maximum:
+                raise ConfigError(named, value, self.allowed())
             return value
         if not isinstance(value, str):
             raise ConfigError(named, value, self.allowed())
@@ -138,7 +142,8 @@ class Option:
         if self.kind is Kind.SWITCH:
             return "must be true or false"
         if self.kind is Kind.COUNT:
-            return f"must be a whole number, {self.minimum} or more{self._zero_phrase()}"
+            bound = f"to {self.maximum}" if self.maximum else "or more"
+            return f"must be a whole number, {self.minimum} {bound}{self._zero_phrase()}"
         if self.kind is Kind.SIZE:
             return f"must be a number of {self.unit}, {self.minimum} or more, such as 65536 or 64K{self._zero_phrase()}"
         if self.kind is Kind.SECONDS:

@@ -9,8 +9,9 @@ from typing import Any
 
 from trilithon.foundation.addresses import Address, AddressKind, parse_address
 from trilithon.foundation.errors import ConfigError
-from trilithon.foundation.limits import Buffers, Capacity, Limits, MessageLimits, Timeouts
+from trilithon.foundation.limits import Buffers, Capacity, Limits, MessageLimits, SocketLimits, Timeouts
 from trilithon.foundation.option_row import Kind, Option, Section, option_of, row, suggestion
+from trilithon.foundation.socket_options import SocketOptions, check_origins
 
 _MESSAGE = MessageLimits()
 _TIMEOUTS = Timeouts()
@@ -21,7 +22,7 @@ _ENVIRON_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
+class Options(SocketOptions):
     """All options of a server, checked when made; a value that cannot be used raises `ConfigError`.
 
     Lists are stored as tuples. `mounts` takes `"/prefix=module:attr"` texts, `(prefix, application)` pairs or a mapping
@@ -290,6 +291,7 @@ class Options:
         _check_mounts(self)
         _check_environ(self)
         _check_texts(self)
+        check_origins(self)
         if self.write_low_water_bytes >= self.write_high_water_bytes:
             raise ConfigError(
                 "write_low_water_bytes",
@@ -331,6 +333,7 @@ class Options:
             timeouts=Timeouts(**self._group(Timeouts)),
             capacity=Capacity(**self._group(Capacity)),
             buffers=Buffers(**self._group(Buffers)),
+            sockets=SocketLimits(**self._group(SocketLimits)),
         )
 
     def _group(self, group: type[Any]) -> dict[str, Any]:
