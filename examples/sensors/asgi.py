@@ -16,8 +16,8 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from sensors import store, upstream
-from sensors.readings import Unacceptable, Upload, calibrate, check_size, parse_file, parse_json
+from . import store, upstream
+from .readings import Unacceptable, Upload, calibrate, check_size, parse_file, parse_json
 
 PAGE = Path(__file__).parent / "page"
 FORM_OVERHEAD_BYTES = 4096
@@ -82,10 +82,14 @@ async def take_upload(request: Request) -> Response:
     except (httpx.HTTPError, ValueError, KeyError):
         await desk.write(desk.database.fail_upload, number)
         return JSONResponse({"error": "the calibration service did not answer"}, 502)
-    took_ms = round((time.perf_counter() - began_s) * 1000, 2)
-    await desk.write(desk.database.finish_upload, number, calibrate(received, offsets), took_ms)
+    await desk.write(desk.database.finish_upload, number, calibrate(received, offsets), elapsed_ms(began_s))
     facts = {"upload": number, "station": received.station, "readings": len(received.readings), "interface": "ASGI"}
-    return JSONResponse({**facts, "offsets": offsets, "took_ms": took_ms}, 201)
+    return JSONResponse({**facts, "offsets": offsets, "took_ms": elapsed_ms(began_s)}, 201)
+
+
+def elapsed_ms(began_s: float) -> float:
+    """Return how long ago that was."""
+    return round((time.perf_counter() - began_s) * 1000, 2)
 
 
 async def parse(request: Request) -> Upload:

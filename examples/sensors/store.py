@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sensors.readings import QUANTITIES, Upload
+from .readings import QUANTITIES, Upload
 
 DEFAULT_PATH = Path(__file__).parent / "sensors.sqlite3"
 BUSY_TIMEOUT_S = 30.0

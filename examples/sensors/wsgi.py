@@ -9,8 +9,8 @@ import httpx
 from flask import Flask, Response, jsonify, request, send_from_directory
 from werkzeug.exceptions import HTTPException
 
-from sensors import store, upstream
-from sensors.readings import MAX_UPLOAD_BYTES, Unacceptable, Upload, calibrate, parse_file, parse_json
+from . import store, upstream
+from .readings import MAX_UPLOAD_BYTES, Unacceptable, Upload, calibrate, parse_file, parse_json
 
 PAGE = Path(__file__).parent / "page"
 FORM_OVERHEAD_BYTES = 4096
@@ -38,10 +38,14 @@ def take_upload() -> tuple[Response, int]:
     except (httpx.HTTPError, ValueError, KeyError):
         database.fail_upload(number)
         return jsonify(error="the calibration service did not answer"), 502
-    took_ms = round((time.perf_counter() - began_s) * 1000, 2)
-    database.finish_upload(number, calibrate(received, offsets), took_ms)
+    database.finish_upload(number, calibrate(received, offsets), elapsed_ms(began_s))
     facts = {"upload": number, "station": received.station, "readings": len(received.readings), "interface": "WSGI"}
-    return jsonify(**facts, offsets=offsets, took_ms=took_ms), 201
+    return jsonify(**facts, offsets=offsets, took_ms=elapsed_ms(began_s)), 201
+
+
+def elapsed_ms(began_s: float) -> float:
+    """Return how long ago that was."""
+    return round((time.perf_counter() - began_s) * 1000, 2)
 
 
 def parse() -> Upload:
