@@ -30,6 +30,9 @@ class Kind(Enum):
     MOUNT = "mount"
     IDLE = "idle"
     LATENCY = "latency"
+    SOCKETS = "sockets"
+    SOCKET_IDLE = "idle sockets"
+    CHURN = "churn"
 
 
 SETTINGS: dict[Kind, tuple[str, ...]] = {
@@ -38,6 +41,9 @@ SETTINGS: dict[Kind, tuple[str, ...]] = {
     Kind.MOUNT: ("alone", "mounted"),
     Kind.IDLE: ("",),
     Kind.LATENCY: ("capacity", "half", "90%"),
+    Kind.SOCKETS: ("",),
+    Kind.SOCKET_IDLE: ("",),
+    Kind.CHURN: ("",),
 }
 """The settings in which each server meets a case of a kind, in the order they are measured."""
 

@@ -35,6 +35,7 @@ class Environment:
     own_path: Path | None
     floor: Path
     pace: Path
+    sockets: Path
     wrk: str
     versions: dict[str, str] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
@@ -190,11 +191,13 @@ def prepare(place: Path, built: Path | None, say: Say) -> Environment:
     wrk = find_wrk(say)
     floor = build(ROOT / "benchmarks" / "floor.c", place / "floor")
     pace = build(ROOT / "benchmarks" / "pace.c", place / "pace")
+    sockets = build(ROOT / "benchmarks" / "sockets.c", place / "sockets")
     peers_bin, missing = prepare_peers(place / "peers", say)
     own_bin, reason = prepare_own(place / ("own" if built is None else "own-built"), peers_bin, built, say)
     if reason:
         missing["trilithon"] = reason
-    environment = Environment(peers_bin, own_bin, built, floor, pace, wrk, installed_versions(peers_bin), missing)
+    environment = Environment(peers_bin, own_bin, built, floor, pace, sockets, wrk)
+    environment.versions, environment.missing = installed_versions(peers_bin), missing
     code, output = call([str(own_bin / "python"), "-m", "trilithon", "--version"], path=built)
     lines = output.strip().splitlines()
     version = lines[-1].removeprefix("trilithon ") if code == 0 and lines else "unknown"

@@ -1,12 +1,14 @@
 """Write what a run found: tables for people in RESULTS.md, everything in results.json."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.cases import CASES, SETTINGS, Case, Kind
+from benchmarks.cases import SETTINGS, Case, Kind
+from benchmarks.catalogue import ALL_CASES
 from benchmarks.results import Results
-from benchmarks.servers import SERVERS
+from benchmarks.socket_report import churn_table, message_table
+from benchmarks.tables import Cells, by_cost, fault_note, number, table, title_of
 from benchmarks.targets import KEPT_UP, TARGETS, Target, ratio
 
 READING = """\
@@ -18,44 +20,11 @@ proportional set size (PSS) of all processes after the load. p50 and p99 in the 
 closed loop at full load; the latency tables offer every server the same rate, a share of what trilithon and the
 best peer can both bear, and count from the moment a request was due. Figures are medians over the rounds (memory of
 idle connections, and peers that no target names, are measured once); absolute ones change from machine to machine,
-ratios much less.
+ratios much less. In the WebSocket cases messages are counted, in a broadcast every one delivered; the opening
+handshakes are left out there, and measured by themselves in the case that opens and closes sockets.
 """
 
 LATENCY_COLUMNS = ("p50_ms", "p99_ms", "p999_ms", "max_ms", "cpu_us")
-
-Cells = list[str]
-
-
-def number(value: float | None, digits: int = 1) -> str:
-    """Write a figure, a dash when there is none."""
-    return "-" if value is None else f"{value:,.{digits}f}"
-
-
-def table(header: Sequence[str], rows: Sequence[Cells]) -> list[str]:
-    """Return a Markdown table, its first column to the left and the others to the right."""
-    return [
-        "| " + " | ".join(header) + " |",
-        "|---|" + "--:|" * (len(header) - 1),
-        *("| " + " | ".join(cells) + " |" for cells in rows),
-        "",
-    ]
-
-
-def title_of(server: str) -> str:
-    """Return a server's name for the tables."""
-    return next(known.title for known in SERVERS if known.name == server)
-
-
-def by_cost(results: Results, case: Case, setting: str = "") -> list[str]:
-    """List the servers of a case that have figures, the cheapest first."""
-    found = [(results.median(case.name, server, "cpu_us", setting), server) for server in results.servers(case.name)]
-    return [server for _, server in sorted((cost, server) for cost, server in found if cost is not None)]
-
-
-def fault_note(results: Results, case: Case, server: str, setting: str = "") -> str:
-    """Return a warning when requests of a row failed."""
-    faults = sum(int(figures.get("faults", 0)) for figures in results.of(case.name, server, setting))
-    return f" ({faults:,} requests failed)" if faults else ""
 
 
 def load_table(results: Results, case: Case) -> list[str]:
@@ -133,6 +102,9 @@ TABLES: dict[Kind, Callable[[Results, Case], list[str]]] = {
     Kind.LOG: settings_table,
     Kind.MOUNT: settings_table,
     Kind.LATENCY: latency_table,
+    Kind.SOCKETS: message_table,
+    Kind.SOCKET_IDLE: idle_table,
+    Kind.CHURN: churn_table,
 }
 
 
@@ -173,7 +145,7 @@ def markdown(results: Results) -> str:
     lines += [f"Written by `{results.command}`. Do not edit.", "", READING]
     lines += [f"Machine: {machine}.", "", f"Versions: {versions}.", ""]
     lines += target_lines(results)
-    for case in CASES:
+    for case in ALL_CASES:
         lines += case_lines(results, case)
     return "\n".join(lines).rstrip() + "\n"
 

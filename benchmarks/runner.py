@@ -14,19 +14,24 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from benchmarks.cases import CASES, SETTINGS, Case, Kind
+from benchmarks.cases import SETTINGS, Case, Kind
+from benchmarks.catalogue import ALL_CASES
 from benchmarks.environment import ROOT, Environment, EnvironmentFault, prepare
 from benchmarks.load import Driver, LoadError
 from benchmarks.machine import describe
 from benchmarks.report import write
 from benchmarks.results import Outcome, Results
 from benchmarks.servers import SERVERS, Server
+from benchmarks.socket_cases import SocketCase
+from benchmarks.socket_load import SocketDriver
+from benchmarks.socket_trial import measure_sockets
 from benchmarks.targets import TARGETS
 from benchmarks.trial import Bench, StartFault, Trial, measure
 
 OFFERED_SHARE = {"half": 0.5, "90%": 0.9}
 OPEN_FILES = 16384
 NOISE_SHARE = 0.05
+APPLICATIONS_AND_PARSERS = ("flask", "fastapi", "uvloop", "httptools", "zttp", "websockets", "wsproto")
 
 
 def say(text: str) -> None:
@@ -56,7 +61,7 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     chosen.seconds = chosen.seconds or (1 if chosen.quick else 2)
     if not (1 <= chosen.rounds <= 20 and 1 <= chosen.seconds <= 60):
         parser.error("--rounds is 1 to 20, --seconds 1 to 60")
-    for kind, known in (("cases", CASES), ("servers", SERVERS)):
+    for kind, known in (("cases", ALL_CASES), ("servers", SERVERS)):
         for pattern in getattr(chosen, kind) or []:
             if not fnmatch.filter([item.name for item in known], pattern):
                 parser.error(f"no such {kind[:-1]}: {pattern} (there are {', '.join(item.name for item in known)})")
@@ -73,7 +78,7 @@ def field_of(case: Case, chosen: argparse.Namespace) -> list[Server]:
     able = [server for server in SERVERS if server.interface in (case.interface, "both") or server.name in case.extras]
     if case.servers:
         able = [server for server in able if server.name in case.servers]
-    if chosen.quick and chosen.servers is None:
+    if chosen.quick and chosen.servers is None and not case.servers:
         able = [server for server in able if server.is_key]
     return [server for server in able if is_chosen(server.name, chosen.servers)]
 
@@ -95,7 +100,7 @@ def offered_rate(results: Results, case: Case, setting: str) -> float:
 
 def is_repeated(case: Case, server: Server, chosen: argparse.Namespace) -> bool:
     """Tell whether more rounds than the first are worth their time: not for memory, nor for peers no target names."""
-    if case.kind is Kind.IDLE:
+    if case.kind in (Kind.IDLE, Kind.SOCKET_IDLE):
         return False
     return case.kind is not Kind.LOAD or server.is_key or chosen.servers is not None
 
@@ -113,6 +118,9 @@ def describe_figures(figures: dict[str, float]) -> str:
     """Return one line about a measurement for the person who waits."""
     if "kib_per_connection" in figures:
         return f"{figures['kib_per_connection']:8.2f} KiB a connection"
+    if "kib_left" in figures:
+        left = f"{figures['descriptors_left']:.0f} descriptors and {figures['kib_left']:.0f} KiB left"
+        return f"{figures['requests_per_s']:10,.0f} /s {figures['cpu_us']:8.1f} us  {left}"
     line = f"{figures['requests_per_s']:10,.0f} /s {figures['cpu_us']:8.1f} us"
     if figures["offered_per_s"]:
         line += f"  p50 {figures['p50_ms']:.3f} p99 {figures['p99_ms']:.3f} p99.9 {figures['p999_ms']:.3f} ms"
@@ -123,9 +131,9 @@ def describe_figures(figures: dict[str, float]) -> str:
 
 def attempt(bench: Bench, results: Results, trial: Trial) -> None:
     """Make one measurement and keep its figures or its reason."""
-    label = f"{trial.case.name:16} {trial.server.name:18} {trial.setting:9}"
+    label = f"{trial.case.name:20} {trial.server.name:18} {trial.setting:9}"
     try:
-        figures = measure(bench, trial)
+        figures = (measure_sockets if isinstance(trial.case, SocketCase) else measure)(bench, trial)
     except (StartFault, LoadError, OSError) as fault:
         reason = " ".join(str(fault).split()) or type(fault).__name__
         results.add(Outcome(trial.case.name, trial.server.name, trial.setting, None, reason))
@@ -137,7 +145,7 @@ def attempt(bench: Bench, results: Results, trial: Trial) -> None:
 
 def run_rounds(bench: Bench, chosen: argparse.Namespace, results: Results) -> None:
     """Measure everything chosen, round by round, until done or out of time."""
-    cases = [case for case in CASES if is_chosen(case.name, chosen.cases)]
+    cases = [case for case in ALL_CASES if is_chosen(case.name, chosen.cases)]
     deadline_s = time.monotonic() + chosen.minutes * 60
     for number in range(chosen.rounds):
         say(f"round {number + 1} of {chosen.rounds}")
@@ -161,7 +169,8 @@ def make_bench(environment: Environment, seconds: int, scratch: Path) -> Bench:
     cores = sorted(os.sched_getaffinity(0))
     server_core, load_core = (cores[0], cores[1]) if is_pinned else (None, None)
     driver = Driver(environment.wrk, environment.pace, load_core)
-    return Bench(environment, driver, server_core, seconds, scratch)
+    sockets = SocketDriver(environment.sockets, load_core, scratch)
+    return Bench(environment, driver, sockets, server_core, seconds, scratch)
 
 
 def allow_many_files() -> None:
@@ -210,7 +219,7 @@ def main(words: Sequence[str]) -> int:
     """Run the benchmark; return 0 when done, 2 when something it needs is missing, 130 when interrupted."""
     chosen = parse(words)
     if chosen.list:
-        print("cases:  ", " ".join(case.name for case in CASES))
+        print("cases:  ", " ".join(case.name for case in ALL_CASES))
         print("servers:", " ".join(server.name for server in SERVERS))
         return 0
     # A polite kill unwinds as Ctrl-C does, so that no server outlives the run.
@@ -223,7 +232,7 @@ def main(words: Sequence[str]) -> int:
         return 2
     except KeyboardInterrupt:
         return 130
-    names = {server.package for server in SERVERS} | {"flask", "fastapi", "uvloop", "httptools", "zttp"}
+    names = {server.package for server in SERVERS} | set(APPLICATIONS_AND_PARSERS)
     versions = {name: version for name, version in environment.versions.items() if name in names}
     with tempfile.TemporaryDirectory(prefix="trilithon-bench-") as scratch:
         bench = make_bench(environment, chosen.seconds, Path(scratch))

@@ -6,7 +6,10 @@ from pathlib import Path
 
 KEEP_ALIVE_S = 75
 BACKLOG = 2048
-MANY_CONNECTIONS = 4096
+MANY_CONNECTIONS = 1024
+"""More than so many connections are not what a server expects by default."""
+ROOM = 8192
+"""What a server that limits its connections is told to allow."""
 
 MOUNTED_AT = "/mounted"
 
@@ -22,7 +25,7 @@ class Plan:
     floor: Path
     is_logging: bool = False
     is_mounted: bool = False
-    is_idle: bool = False
+    is_crowded: bool = False
 
     @property
     def address(self) -> str:
@@ -63,13 +66,13 @@ def trilithon(loop: str, threads: int | None) -> Callable[[Plan], list[str]]:
     return command
 
 
-def uvicorn(parser: str) -> Callable[[Plan], list[str]]:
-    """Return the way to start uvicorn with one of its HTTP parsers, without the middleware trilithon has no twin of."""
+def uvicorn(parser: str, sockets: str = "auto") -> Callable[[Plan], list[str]]:
+    """Return the way to start uvicorn with one of its parsers and without the middleware trilithon has no twin of."""
 
     def command(plan: Plan) -> list[str]:
         words = ["-m", "uvicorn", plan.app, "--host", "127.0.0.1", "--port", str(plan.port), "--loop", "uvloop"]
         words += ["--http", parser, "--no-proxy-headers", "--timeout-keep-alive", str(KEEP_ALIVE_S)]
-        words += ["--backlog", str(BACKLOG)]
+        words += ["--backlog", str(BACKLOG), "--ws", sockets]
         return plan.python(*words, *([] if plan.is_logging else ["--no-access-log"]))
 
     return command
@@ -83,9 +86,9 @@ def granian(interface: str) -> Callable[[Plan], list[str]]:
         words += ["--loop", "uvloop", "--access-log" if plan.is_logging else "--no-access-log"]
         if plan.threads > 8:
             words += ["--blocking-threads", str(plan.threads)]
-        if plan.is_idle:
+        if plan.is_crowded:
             # Its back-pressure counts connections, idle ones too: without room for them it stops accepting.
-            words += ["--backlog", str(MANY_CONNECTIONS), "--backpressure", str(MANY_CONNECTIONS)]
+            words += ["--backlog", str(ROOM), "--backpressure", str(ROOM)]
         return [str(plan.bin / "granian"), *words, plan.app]
 
     return command
@@ -96,7 +99,7 @@ def gunicorn(worker: str) -> Callable[[Plan], list[str]]:
 
     def command(plan: Plan) -> list[str]:
         words = ["-k", worker, "-w", "1", "-b", plan.address, "--keep-alive", str(KEEP_ALIVE_S), "--no-control-socket"]
-        words += ["--worker-connections", str(MANY_CONNECTIONS), "--log-level", "warning"]
+        words += ["--worker-connections", str(ROOM), "--log-level", "warning"]
         words += ["--threads", str(plan.threads)] if worker == "gthread" else ["--asgi-loop", "uvloop"]
         words += ["--access-logfile", "-"] if plan.is_logging else []
         return plan.python("-m", "gunicorn", *words, plan.app)
@@ -119,7 +122,7 @@ def daphne(plan: Plan) -> list[str]:
 def waitress(plan: Plan) -> list[str]:
     """Start waitress."""
     words = [f"--listen={plan.address}", f"--threads={plan.threads}", f"--backlog={BACKLOG}"]
-    words += [f"--connection-limit={MANY_CONNECTIONS}", "--asyncore-use-poll"]
+    words += [f"--connection-limit={ROOM}", "--asyncore-use-poll"]
     return plan.python("-m", "waitress", *words, plan.app)
 
 
@@ -148,6 +151,15 @@ SERVERS: tuple[Server, ...] = (
     Server("trilithon-1", "trilithon, 1 thread", "", "trilithon", trilithon("uvloop", 1), is_peer=False, is_key=True),
     Server("uvicorn", "uvicorn, httptools", "asgi", "uvicorn", uvicorn("httptools"), is_key=True),
     Server("uvicorn-zttp", "uvicorn, zttp", "asgi", "uvicorn", uvicorn("zttp")),
+    Server(
+        "uvicorn-websockets",
+        "uvicorn, websockets",
+        "",
+        "uvicorn",
+        uvicorn("httptools", "websockets-sansio"),
+        is_key=True,
+    ),
+    Server("uvicorn-wsproto", "uvicorn, wsproto", "", "uvicorn", uvicorn("httptools", "wsproto"), is_key=True),
     Server("granian-asgi", "granian, asgi", "asgi", "granian", granian("asgi"), is_key=True),
     Server("gunicorn-asgi", "gunicorn, asgi", "asgi", "gunicorn", gunicorn("asgi")),
     Server("hypercorn", "hypercorn", "asgi", "hypercorn", hypercorn),

@@ -5,9 +5,13 @@ from dataclasses import dataclass
 
 from benchmarks.cases import CASES, SETTINGS, Kind
 from benchmarks.results import Results
+from benchmarks.socket_cases import SOCKET_CASES, Mode
 
 KEPT_UP = 0.98
 """The share of the offered rate a server must have answered for its latency to count."""
+
+MEMORY_NOISE_KIB = 512
+"""What 2,000 sockets may leave in memory: a quarter of a KiB each, less than the smallest thing kept for a socket."""
 
 
 @dataclass(frozen=True)
@@ -29,13 +33,13 @@ def ratio(above: float | None, below: float | None) -> float | None:
     return above / below if above is not None and below else None
 
 
-def cost(case: str, against: str, limit: float) -> Target:
-    """Return a target for trilithon's CPU time a request over another server's."""
+def cost(case: str, against: str, limit: float, unit: str = "request") -> Target:
+    """Return a target for trilithon's CPU time a request (or another unit) over another server's."""
 
     def figure(results: Results) -> float | None:
         return ratio(results.median(case, "trilithon", "cpu_us"), results.median(case, against, "cpu_us"))
 
-    return Target(f"{case}: CPU a request over {against}'s", figure, limit)
+    return Target(f"{case}: CPU a {unit} over {against}'s", figure, limit)
 
 
 def idle_memory(case: str, against_case: str, against: str, limit: float) -> Target:
@@ -46,6 +50,11 @@ def idle_memory(case: str, against_case: str, against: str, limit: float) -> Tar
         return ratio(own, results.median(against_case, against, "kib_per_connection"))
 
     return Target(f"{case}: memory of a connection over {against}'s", figure, limit)
+
+
+def left_over(case: str, name: str, label: str, limit: float) -> Target:
+    """Return a target for what is left in trilithon after many sockets were opened and closed."""
+    return Target(f"{case}: {label} left", lambda results: results.median(case, "trilithon", name), limit)
 
 
 def kept_with_log(case: str, limit: float) -> Target:
@@ -122,6 +131,22 @@ def latency_targets() -> list[Target]:
     ]
 
 
+def socket_targets() -> list[Target]:
+    """Return the targets of the WebSocket cases."""
+    found = [
+        cost(case.name, server, 0.5, "message")
+        for case in SOCKET_CASES
+        if case.mode is Mode.ECHO
+        for server in ("uvicorn-websockets", "uvicorn-wsproto", "granian-asgi")
+        if server in case.servers
+    ]
+    found += [cost("ws-broadcast", server, 1.0, "message") for server in ("granian-asgi", "gunicorn-asgi")]
+    found += [idle_memory("ws-idle", "ws-idle", server, 1 / 3) for server in ("uvicorn-websockets", "uvicorn-wsproto")]
+    found.append(left_over("ws-churn", "descriptors_left", "descriptors", 0))
+    found.append(left_over("ws-churn", "kib_left", "KiB of memory", MEMORY_NOISE_KIB))
+    return found
+
+
 TARGETS: tuple[Target, ...] = (
     cost("constant-asgi", "uvicorn", 0.5),
     cost("constant-asgi", "granian-asgi", 0.55),
@@ -143,4 +168,5 @@ TARGETS: tuple[Target, ...] = (
     kept_with_log("log-wsgi", 0.75),
     mounted_cost("mount", 1.5),
     *latency_targets(),
+    *socket_targets(),
 )

@@ -1,11 +1,13 @@
 """One measurement: start one server for one case, check its answer, warm it, load it, read what it used, end it."""
 
+import contextlib
 import dataclasses
 import http.client
 import os
 import socket
 import subprocess
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +16,8 @@ from benchmarks.environment import ROOT, Environment, last_line
 from benchmarks.load import HOST, Driver, LoadError, ask_once, idle_connections, is_open
 from benchmarks.measure import cpu_time, pss_kib
 from benchmarks.process import running
-from benchmarks.servers import MOUNTED_AT, Plan, Server
+from benchmarks.servers import MANY_CONNECTIONS, MOUNTED_AT, Plan, Server
+from benchmarks.socket_load import SocketDriver
 
 START_TIMEOUT_S = 20.0
 ANSWER_TIMEOUT_S = 8.0
@@ -31,6 +34,7 @@ class Bench:
 
     environment: Environment
     driver: Driver
+    sockets: SocketDriver
     core: int | None
     seconds: int
     scratch: Path
@@ -59,10 +63,15 @@ def free_port() -> int:
 
 def wait_until_right(process: subprocess.Popen[bytes], case: Case, port: int, output: Path) -> None:
     """Ask until the server gives the right answer."""
+    return wait_until(process, lambda: ask_once(case, port, ANSWER_TIMEOUT_S), output)
+
+
+def wait_until(process: subprocess.Popen[bytes], ask: Callable[[], None], output: Path) -> None:
+    """Ask until connections are not refused any more; LoadError or a time-out of `ask` mean a wrong answer."""
     deadline_s = time.monotonic() + START_TIMEOUT_S
     while True:
         try:
-            return ask_once(case, port, ANSWER_TIMEOUT_S)
+            return ask()
         except LoadError as fault:
             raise StartFault(str(fault)) from None
         except TimeoutError:
@@ -85,8 +94,9 @@ def surroundings(bench: Bench, server: Server) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(path), "PYTHONDONTWRITEBYTECODE": ""}
 
 
-def measure(bench: Bench, trial: Trial) -> Figures:
-    """Return the figures of one measurement; StartFault or LoadError says why there are none."""
+@contextlib.contextmanager
+def serving(bench: Bench, trial: Trial, ask: Callable[[int], None]) -> Iterator[tuple[int, int]]:
+    """Run a server for the length of the block; give its process id and port once `ask` gets a right answer."""
     case, server = trial.case, trial.server
     environment = bench.environment
     if server.package in environment.missing:
@@ -99,20 +109,27 @@ def measure(bench: Bench, trial: Trial) -> Figures:
         floor=environment.floor,
         is_logging=trial.setting == "log on",
         is_mounted=trial.setting == "mounted",
-        is_idle=case.kind is Kind.IDLE,
+        is_crowded=case.connections > MANY_CONNECTIONS,
     )
-    if plan.is_mounted:
-        case = dataclasses.replace(case, path=MOUNTED_AT + case.path)
     output = bench.scratch / "output"
     command = server.command(plan)
     with running(
         command, core=bench.core, environment=surroundings(bench, server), output=output, directory=APPS
     ) as process:
-        wait_until_right(process, case, plan.port, output)
+        wait_until(process, lambda: ask(plan.port), output)
+        yield process.pid, plan.port
+
+
+def measure(bench: Bench, trial: Trial) -> Figures:
+    """Return the figures of one measurement over HTTP; StartFault or LoadError says why there are none."""
+    case = trial.case
+    if trial.setting == "mounted":
+        case = dataclasses.replace(case, path=MOUNTED_AT + case.path)
+    with serving(bench, trial, lambda port: ask_once(case, port, ANSWER_TIMEOUT_S)) as (root, port):
         if case.kind is Kind.IDLE:
-            return hold_idle(bench, case, process.pid, plan.port)
-        bench.driver.paced(case, plan.port, 0, WARM_S)
-        return load(bench, dataclasses.replace(trial, case=case), process.pid, plan.port)
+            return hold_idle(bench, case, root, port)
+        bench.driver.paced(case, port, 0, WARM_S)
+        return load(bench, dataclasses.replace(trial, case=case), root, port)
 
 
 def load(bench: Bench, trial: Trial, root: int, port: int) -> Figures:

@@ -1,6 +1,7 @@
 """What is made of the figures: medians, ratios, targets, offered rates, tables."""
 
 import json
+import zlib
 
 import pytest
 
@@ -8,7 +9,8 @@ from benchmarks.cases import CASES, Case
 from benchmarks.report import markdown, write
 from benchmarks.results import Outcome, Results
 from benchmarks.runner import offered_rate, parse, plan_round
-from benchmarks.targets import TARGETS
+from benchmarks.socket_cases import SOCKET_CASES, WINDOW_BITS, SocketCase
+from benchmarks.targets import TARGETS, Target
 from benchmarks.trial import Figures
 
 BY_NAME = {case.name: case for case in CASES}
@@ -109,3 +111,43 @@ def test_a_request_carries_its_body() -> None:
     assert head.startswith(b"POST / HTTP/1.1\r\nHost: h\r\n")
     assert b"Content-Length: 16384" in head
     assert body == b"x" * 16384
+
+
+@pytest.mark.parametrize("case", SOCKET_CASES, ids=lambda case: case.name)
+def test_what_is_sent_over_a_socket_inflates_to_the_message_whatever_came_before(case: SocketCase) -> None:
+    assert case.message.decode().isprintable() or b"\n" in case.message
+    if case.is_deflated:
+        inflate = zlib.decompressobj(-WINDOW_BITS)
+        for _ in range(3):
+            assert inflate.decompress(case.payload + b"\x00\x00\xff\xff") == case.message
+        assert case.wording == "deflate"
+    else:
+        assert case.payload == case.message
+
+
+def test_a_socket_case_is_met_by_all_its_servers_also_in_a_quick_run() -> None:
+    chosen = parse(["--quick", "--cases", "ws-broadcast"])
+    case = next(case for case in SOCKET_CASES if case.name == "ws-broadcast")
+    assert {server.name for _, server, _ in plan_round(chosen, [case], 0)} == set(case.servers)
+
+
+def test_half_of_a_peers_cost_is_good_enough_for_an_echo() -> None:
+    case = "ws-echo-64-deflate"
+    found = results_of((case, "trilithon", "", figures(10.0)), (case, "uvicorn-wsproto", "", figures(20.0)))
+    (target,) = [target for target in TARGETS if target.figure(found) is not None]
+    assert target.text == "ws-echo-64-deflate: CPU a message over uvicorn-wsproto's"
+    assert target.is_met(target.figure(found) or 1.0)
+    assert not target.is_met(0.51)
+
+
+def test_what_sockets_leave_behind_is_no_ratio_and_zero_is_a_figure() -> None:
+    leak = {**figures(100.0), "descriptors_left": 0, "kib_left": 600}
+    found = results_of(("ws-churn", "trilithon", "", leak))
+    stand = {target.text: target.is_met(target.figure(found) or 0.0) for target in TARGETS if has_figure(target, found)}
+    assert stand == {"ws-churn: descriptors left": True, "ws-churn: KiB of memory left": False}
+    assert "| trilithon | 1,000 | 100.0 |" in markdown(found)
+
+
+def has_figure(target: Target, results: Results) -> bool:
+    """Tell whether a run measured what a target is about."""
+    return target.figure(results) is not None

@@ -1,0 +1,6 @@
+"""All questions there are, in the order in which they are measured and reported."""
+
+from benchmarks.cases import CASES, Case
+from benchmarks.socket_cases import SOCKET_CASES
+
+ALL_CASES: tuple[Case, ...] = (*CASES, *SOCKET_CASES)
