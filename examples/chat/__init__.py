@@ -1,0 +1,1 @@
+"""Chat rooms over WebSocket: names, presence and the last messages."""
