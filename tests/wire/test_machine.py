@@ -4,13 +4,19 @@ from collections.abc import Callable
 
 import pytest
 
-from trilithon.wire.exchange import Inbound, Outbound
-from trilithon.wire.http1 import MAX_AHEAD_BYTES, Http1, Phase
+from trilithon.wire.exchange import Inbound, Outbound, SocketAnswer
+from trilithon.wire.handshake import read_handshake
+from trilithon.wire.http1 import MAX_AHEAD_BYTES, Http1
+from trilithon.wire.phase import Phase
 
 from .inmemory import Connection, Memory, new_terms
 from .replies import read_replies
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+UPGRADE = (
+    b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+)
 CHUNKED = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhel"
 
 
@@ -40,6 +46,17 @@ def wait() -> Connection:
     return connection
 
 
+def tunnel() -> Connection:
+    connection = Connection(new_terms())
+    connection.hold = True
+    connection.feed(UPGRADE)
+    exchange = connection.machine.exchange
+    assert exchange is not None
+    exchange.switch(read_handshake(exchange.head), SocketAnswer(None, b"", []))
+    connection.transport.written.clear()
+    return connection
+
+
 def drain() -> Connection:
     connection = Connection(new_terms(), early=True)
     connection.feed(CHUNKED)
@@ -57,6 +74,7 @@ STATES = {
     Phase.HEAD: head,
     Phase.BODY: body,
     Phase.WAIT: wait,
+    Phase.TUNNEL: tunnel,
     Phase.DRAIN: drain,
     Phase.OVER: over,
 }
@@ -66,6 +84,7 @@ MORE = {
     Phase.HEAD: GET[20:],
     Phase.BODY: b"lo\r\n0\r\n\r\n",
     Phase.WAIT: GET,
+    Phase.TUNNEL: GET,
     Phase.DRAIN: b"lo\r\n0\r\n\r\n",
     Phase.OVER: GET,
 }
@@ -79,13 +98,14 @@ INPUTS: dict[str, Callable[[Http1, Phase], object]] = {
     "next": lambda machine, phase: machine.next(),
 }
 # The phase that follows, and the statuses that are sent on the way.
-I, H, B, W, D, O = Phase  # noqa: E741
+I, H, B, W, T, D, O = Phase  # noqa: E741
 TABLE = {
     # more, bad, end, lost, late, next
     I: [(W, []), (O, [400]), (O, []), (O, []), (O, []), (I, [])],
     H: [(W, []), (O, [400]), (O, []), (O, []), (O, [408]), (H, [])],
     B: [(W, []), (O, [400]), (O, []), (O, []), (O, [408]), (B, [])],
     W: [(W, []), (W, []), (W, []), (O, []), (O, [408]), (W, [])],
+    T: [(T, []), (T, []), (T, []), (O, []), (T, []), (T, [])],
     D: [(I, []), (O, []), (O, []), (O, []), (O, []), (D, [])],
     O: [(O, []), (O, []), (O, []), (O, []), (O, []), (O, [])],
 }

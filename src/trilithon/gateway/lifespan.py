@@ -7,7 +7,7 @@ from enum import Enum
 from typing import Any
 
 from trilithon.foundation.errors import AppStateError, AppTypeError, AppValueError
-from trilithon.gateway.asgi import App
+from trilithon.gateway.asgi_call import App
 
 log = logging.getLogger("trilithon.error")
 

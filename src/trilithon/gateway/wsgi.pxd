@@ -39,6 +39,8 @@ cdef class WsgiGateway:
     cdef readonly dict injected
     cdef readonly bint refuse_underscores
     cdef public object start
+    cdef public bint stopping
+    cdef public bint streams_over
 
     cpdef bint admit(self, Exchange exchange) except -1
     @cython.locals(call=WsgiCall)

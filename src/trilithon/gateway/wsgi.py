@@ -180,6 +180,10 @@ class WsgiCall:
                 raise AppStateError("a block came before start_response was called (PEP 3333)")
             exchange.write(block)
             exchange.carrier.push(exchange, True)
+            if self.gateway.streams_over and room < 0:
+                log.info("%s: the server stops, the stream is broken off", describe(exchange))
+                exchange.abort()
+                raise ClientDisconnected("the server stops")
         self.finish(b"")
 
     def fail(self, error: BaseException) -> None:
@@ -206,7 +210,8 @@ class WsgiGateway:
 
     `start` is called, on the engine's thread, with an exchange whose call can begin. Bodies up to `buffer_bytes` are
     complete by then. `injected` are environ entries of the deployer's; `refuse_underscores` answers 400 to a field
-    name with an underscore instead of leaving it out.
+    name with an underscore instead of leaving it out. Once `streams_over`, a response without a declared length is
+    broken off at its next block.
     """
 
     interface = "wsgi"
@@ -225,6 +230,8 @@ class WsgiGateway:
         self.injected = injected
         self.refuse_underscores = refuse_underscores
         self.start: Callable[[Exchange], None] = no_start
+        self.stopping = False
+        self.streams_over = False
 
     def admit(self, exchange: Exchange) -> bool:
         """Return whether the call can begin now; when not, `start` will be called once it can."""
@@ -238,6 +245,10 @@ class WsgiGateway:
             return True
         exchange.receiver = BodyGate(self, exchange)
         return False
+
+    def end_streams(self) -> None:
+        """The server stops: responses that flow without a declared length end; from any thread."""
+        self.streams_over = True
 
     def run(self, exchange: Exchange) -> None:
         """Make the call, in a context of its own; on a crew thread that has the connection to itself. Never raises."""

@@ -2,19 +2,9 @@
 cimport cython
 from trilithon.foundation.leaf cimport gather, receive, send
 from trilithon.wire.exchange cimport Exchange, Peer, Receiver, Transport
+from trilithon.net.tempo cimport Tempo
 from trilithon.wire.http1 cimport Http1
 from trilithon.wire.terms cimport Terms
-
-cdef class Tempo:
-    cdef readonly double header_s
-    cdef readonly double keep_alive_s
-    cdef readonly double body_s
-    cdef readonly double write_s
-    cdef readonly double linger_s
-    cdef readonly double request_s
-    cdef readonly Py_ssize_t high_water
-    cdef readonly Py_ssize_t low_water
-    cdef readonly Py_ssize_t min_body_rate
 
 cdef class Owner:
     cdef readonly Terms terms
@@ -60,6 +50,7 @@ cdef class Connection(Transport):
     cpdef open(self, Exchange exchange)
     @cython.locals(tempo=Tempo, now=double, seconds=double)
     cpdef retime(self)
+    @cython.locals(exchange=Exchange, receiver=Receiver)
     cpdef check_deadlines(self, double now)
     cdef read_expired(self, double now)
     cpdef soil(self)

@@ -8,11 +8,12 @@ from enum import Enum
 from typing import Any
 
 from trilithon.foundation.leaf import gather, receive, send
-from trilithon.foundation.limits import Buffers, Timeouts
 from trilithon.net.files import FileSpan
 from trilithon.net.poller import ERROR, HANGUP, READ, WRITE
+from trilithon.net.tempo import Tempo
 from trilithon.wire.exchange import Exchange, Peer, Transport
-from trilithon.wire.http1 import BODY, DRAIN, HEAD, IDLE, WAIT, Http1
+from trilithon.wire.http1 import Http1
+from trilithon.wire.phase import BODY, DRAIN, HEAD, IDLE, WAIT
 from trilithon.wire.terms import Terms
 
 RECEIVE_BYTES = 65536
@@ -33,21 +34,6 @@ OPEN = Life.OPEN
 FINISHING = Life.FINISHING
 LINGERING = Life.LINGERING
 CLOSED = Life.CLOSED
-
-
-class Tempo:
-    """The time-outs and water marks of connections, as plain attributes for the hot path; see foundation.limits."""
-
-    def __init__(self, timeouts: Timeouts, buffers: Buffers) -> None:
-        self.header_s = timeouts.header_timeout_s
-        self.keep_alive_s = timeouts.keep_alive_timeout_s
-        self.body_s = timeouts.body_timeout_s
-        self.write_s = timeouts.write_timeout_s
-        self.linger_s = timeouts.linger_timeout_s
-        self.request_s = timeouts.request_timeout_s
-        self.high_water = buffers.write_high_water_bytes
-        self.low_water = buffers.write_low_water_bytes
-        self.min_body_rate = buffers.min_body_rate
 
 
 class Owner:
@@ -193,6 +179,11 @@ class Connection(Transport):
                 self.close()
             elif self.life is OPEN:
                 self.read_expired(now)
+        exchange = self.protocol.exchange
+        if exchange is not None and exchange.ticks:
+            receiver = exchange.receiver
+            if receiver is not None:
+                receiver.tick(now)
         if self.write_deadline and now >= self.write_deadline and self.life is not CLOSED:
             self.reset_on_close()
             self.broken()

@@ -1,6 +1,6 @@
 # C layout of the engine.
 cimport cython
-from trilithon.net.connection cimport Connection, Owner, Tempo
+from trilithon.net.connection cimport Connection, Owner
 from trilithon.wire.exchange cimport Exchange
 from trilithon.wire.head cimport RequestHead
 from trilithon.wire.terms cimport Terms

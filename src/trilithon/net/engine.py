@@ -12,9 +12,10 @@ from functools import partial
 from typing import Protocol
 
 from trilithon.foundation.limits import Limits
-from trilithon.net.connection import CLOSED, OPEN, Connection, Owner, Tempo
+from trilithon.net.connection import CLOSED, OPEN, Connection, Owner
 from trilithon.net.listener import Listener
 from trilithon.net.poller import ERROR, HANGUP, READ, open_poller
+from trilithon.net.tempo import Tempo
 from trilithon.wire.exchange import Exchange
 from trilithon.wire.terms import Terms
 
@@ -326,6 +327,7 @@ class Engine(Owner):
 def sweep_interval(limits: Limits) -> float:
     """Return the seconds between sweeps: a quarter of the shortest time-out, between 50 ms and a second."""
     timeouts = limits.timeouts
+    sockets = limits.sockets
     used = [
         seconds
         for seconds in (
@@ -335,6 +337,10 @@ def sweep_interval(limits: Limits) -> float:
             timeouts.write_timeout_s,
             timeouts.linger_timeout_s,
             timeouts.request_timeout_s,
+            sockets.ws_ping_interval_s,
+            sockets.ws_ping_timeout_s,
+            sockets.ws_handshake_timeout_s,
+            sockets.ws_close_timeout_s,
         )
         if seconds
     ]

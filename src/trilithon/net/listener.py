@@ -21,9 +21,7 @@ GONE = frozenset({errno.ECONNABORTED, errno.EPROTO, errno.EPERM, errno.ENETDOWN,
 class Listener:
     """One bound socket of an engine, which `admit` hands the accepted connections to."""
 
-    def __init__(
-        self, owner: Owner, poller: Poller, admit: Callable[[Connection], None], sock: socket.socket
-    ) -> None:
+    def __init__(self, owner: Owner, poller: Poller, admit: Callable[[Connection], None], sock: socket.socket) -> None:
         self.owner = owner
         self.poller = poller
         self.admit = admit

@@ -18,3 +18,5 @@ cdef class ChunkedDecoder:
     cpdef keep_partial_line(self, bytes line)
     cpdef read_size(self, bytes line)
     cpdef read_trailer(self, bytes line)
+
+cpdef list chunk_pieces(bytes data, bint final)

@@ -20,6 +20,9 @@ DATA_END = 2
 TRAILER = 3
 DONE = 4
 
+# A body this small is copied behind its head into one piece; a larger one is sent from where it is.
+MAX_JOINED_BYTES = 16384
+
 
 class ChunkedDecoder:
     """Turns chunked bytes into content; trailers are checked and dropped.
@@ -154,3 +157,12 @@ class ChunkedDecoder:
             raise PeerError(400, "bare CR in chunked framing", "RFC 9112 7.1")
         if len(line) > room:
             raise PeerError(431, "trailer section too large", "RFC 9112 7.1.2")
+
+
+def chunk_pieces(data: bytes, final: bool) -> list[bytes]:
+    """Return a piece of a body as a chunk, with the last chunk behind it when `final` (RFC 9112 7.1)."""
+    if not data:
+        return [b"0\r\n\r\n"] if final else []
+    if len(data) <= MAX_JOINED_BYTES:
+        return [b"%x\r\n%b\r\n%b" % (len(data), data, b"0\r\n\r\n" if final else b"")]
+    return [b"%x\r\n" % len(data), data, b"\r\n0\r\n\r\n" if final else b"\r\n"]

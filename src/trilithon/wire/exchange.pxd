@@ -17,6 +17,7 @@ cdef class Receiver:
     cpdef peer_ended(self)
     cpdef expired(self)
     cpdef drained(self)
+    cpdef tick(self, double now)
 
 cdef class Transport:
     cpdef write(self, bytes data)
@@ -37,6 +38,7 @@ cdef class Carrier:
 
     cpdef send(self, Exchange exchange, bytes data, bint final)
     cpdef send_file(self, Exchange exchange, int fd, object offset, object count)
+    cpdef switch(self, Exchange exchange, object handshake, object answer)
     cpdef inform(self, Exchange exchange, int status, bytes block)
     cpdef reset(self, Exchange exchange)
     cpdef refuse(self, Exchange exchange, int status, bytes extra)
@@ -64,6 +66,7 @@ cdef class Exchange:
     cdef public int status
     cdef public bint must_close
     cdef public bint half_closed
+    cdef public bint ticks
     cdef public double opened_at
 
     cpdef feed(self, bytes data)
@@ -72,6 +75,7 @@ cdef class Exchange:
     @cython.locals(body=list, data=bytes)
     cpdef bytes take_body(self)
     cpdef respond(self, ResponseHead response)
+    cpdef switch(self, object handshake, object answer)
     cpdef replace(self, ResponseHead response)
     cpdef write(self, bytes data)
     @cython.locals(response=ResponseHead)

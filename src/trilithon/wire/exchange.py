@@ -5,8 +5,9 @@ from typing import Any
 
 from trilithon.foundation.errors import AppStateError, AppValueError, ClientDisconnected, InternalError
 from trilithon.wire.framing import has_no_body
+from trilithon.wire.handshake import Handshake
 from trilithon.wire.head import RequestHead
-from trilithon.wire.response import ResponseHead
+from trilithon.wire.response import ResponseHead, SentLine
 
 
 class Inbound(Enum):
@@ -52,6 +53,15 @@ class Peer:
         self.names: tuple[str, ...] | None = None
 
 
+class SocketAnswer:
+    """What accepts a WebSocket: the subprotocol, the value of Sec-WebSocket-Extensions and the application's fields."""
+
+    def __init__(self, protocol: str | None, extensions: bytes, lines: list[SentLine]) -> None:
+        self.protocol = protocol
+        self.extensions = extensions
+        self.lines = lines
+
+
 class Receiver:
     """What a gateway wants to be told of an exchange; runs on the thread that owns the connection."""
 
@@ -69,6 +79,9 @@ class Receiver:
 
     def drained(self) -> None:
         """The output has fallen below the low-water mark."""
+
+    def tick(self, now: float) -> None:
+        """Time went by; only for an exchange whose `ticks` is set, at the sweeps of its connection's owner."""
 
 
 class Transport:
@@ -127,6 +140,10 @@ class Carrier:
         """Put a span of a regular file on the wire as the whole body."""
         raise InternalError("send_file is not carried")
 
+    def switch(self, exchange: "Exchange", handshake: Handshake, answer: SocketAnswer) -> None:
+        """Accept a WebSocket: from now on the exchange is a stream of bytes both ways."""
+        raise InternalError("switch is not carried")
+
     def inform(self, exchange: "Exchange", status: int, block: bytes) -> None:
         """Send an interim (1xx) response."""
         raise InternalError("inform is not carried")
@@ -161,7 +178,8 @@ class Exchange:
 
     `gateway`, `root_path` and `mounted_at`, the part of it that a mount adds, are set by whoever routed it,
     `connection` by whoever received it: to a gateway it means nothing.
-    `status` is the one that went out, 499 when the client left before any, 0 while there is none.
+    `status` is the one that went out, 499 when the client left before any, 0 while there is none. `ticks` is set by
+    a receiver that wants `tick` called.
     The gateway reads `head`, `peer` and the body, then calls `respond` once, `write` any number of times and `end`
     once. `respond` puts nothing on the wire, the first `write` or `end` does. All calls belong to the one thread that
     owns the connection at the time. After the client is gone they raise ClientDisconnected.
@@ -186,6 +204,7 @@ class Exchange:
         self.status = 0
         self.must_close = False
         self.half_closed = False
+        self.ticks = False
         self.opened_at = 0.0
 
     # Inbound, called by the carrier.
@@ -232,6 +251,19 @@ class Exchange:
         self.response = response
         self.bodiless = has_no_body(self.head.method == "HEAD", response.status)
         self.outbound = HELD
+
+    def switch(self, handshake: Handshake, answer: SocketAnswer) -> None:
+        """Accept a WebSocket (RFC 6455 4.2.2): `write` sends its bytes from now on, the body is what comes in.
+
+        What the client sent ahead is in the body already. Raises AppStateError or ClientDisconnected as `respond`.
+        """
+        if self.outbound is not FRESH:
+            if self.outbound is LOST or self.carrier.transport.gone():
+                raise ClientDisconnected("the client is gone")
+            raise AppStateError("the response was started before")
+        self.outbound = FLOWING
+        self.inbound = OPEN
+        self.carrier.switch(self, handshake, answer)
 
     def replace(self, response: ResponseHead) -> None:
         """Put another head in the place of one that is still held (PEP 3333, exc_info)."""

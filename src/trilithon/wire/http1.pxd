@@ -4,7 +4,7 @@ from trilithon.wire.chunked cimport ChunkedDecoder
 from trilithon.wire.exchange cimport Carrier, Exchange, Peer, Receiver, Transport
 from trilithon.wire.framing cimport response_framing
 from trilithon.wire.head cimport RequestHead
-from trilithon.wire.response cimport ResponseHead, SentLine, length_line
+from trilithon.wire.response cimport ResponseHead, head_parts, last_line
 from trilithon.wire.terms cimport Terms
 
 cdef class Http1(Carrier):
@@ -28,6 +28,8 @@ cdef class Http1(Carrier):
     cdef readonly bint end_seen
 
     cpdef Exchange receive(self, bytes data)
+    @cython.locals(exchange=Exchange, receiver=Receiver)
+    cdef receive_stream(self, bytes data)
     cpdef Exchange next(self)
     @cython.locals(exchange=Exchange, receiver=Receiver)
     cpdef receive_end(self)
@@ -48,7 +50,7 @@ cdef class Http1(Carrier):
     cpdef answer(self, int status, bytes extra, bint bodiless=*)
     cpdef stop(self, bint lingering)
     cpdef send_file(self, Exchange exchange, int fd, object offset, object count)
-    @cython.locals(response=ResponseHead, request=RequestHead, terms=Terms, framing=int, parts=list, line=SentLine, tail=bytes)
+    @cython.locals(response=ResponseHead, request=RequestHead, terms=Terms, framing=int, parts=list, tail=bytes)
     cdef write_head(self, Exchange exchange, bytes data, bint final)
     cdef bint must_abandon(self, Exchange exchange) except -1
     cdef end_response(self, Exchange exchange)

@@ -1,29 +1,27 @@
 """HTTP/1.1 and 1.0 on one connection, as a state machine over bytes (RFC 9112)."""
 
-from enum import Enum
-
 from trilithon.foundation.errors import ClientDisconnected, InternalError, PeerError
-from trilithon.wire.chunked import ChunkedDecoder
-from trilithon.wire.exchange import BROKEN, COMPLETE, ENDED, FLOWING, LOST, OPEN, Carrier, Exchange, Peer, Transport
-from trilithon.wire.framing import CHUNKED, CLOSE, LENGTH, NONE, response_framing
+from trilithon.wire.chunked import MAX_JOINED_BYTES, ChunkedDecoder, chunk_pieces
+from trilithon.wire.exchange import (
+    BROKEN,
+    COMPLETE,
+    ENDED,
+    FLOWING,
+    LOST,
+    OPEN,
+    Carrier,
+    Exchange,
+    Peer,
+    SocketAnswer,
+    Transport,
+)
+from trilithon.wire.framing import CHUNKED, CLOSE, NONE, response_framing
+from trilithon.wire.handshake import Handshake, switching_head
 from trilithon.wire.head import RequestHead
 from trilithon.wire.partial import PartialHead, strip_empty_lines
-from trilithon.wire.response import length_line, own_answer
+from trilithon.wire.phase import BODY, DRAIN, HEAD, IDLE, OVER, TUNNEL, WAIT
+from trilithon.wire.response import head_parts, last_line, own_answer
 from trilithon.wire.terms import Terms
-
-
-class Phase(Enum):
-    """What the bytes that come in next belong to."""
-
-    IDLE = "idle"  # between requests, nothing received
-    HEAD = "head"  # a head that has begun
-    BODY = "body"  # the body of the open exchange
-    WAIT = "wait"  # nothing yet: the response to a whole request is awaited, what comes is read ahead
-    DRAIN = "drain"  # a body whose response is complete, thrown away
-    OVER = "over"  # no request any more: everything is thrown away
-
-
-IDLE, HEAD, BODY, WAIT, DRAIN, OVER = Phase
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -31,8 +29,6 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 MAX_DRAIN_BYTES = 65536
 # Reading stops when this much came in behind a request that is not answered yet.
 MAX_AHEAD_BYTES = 4096
-# A body this small is copied behind its head into one piece; a larger one is sent from where it is.
-MAX_JOINED_BYTES = 16384
 
 
 class Http1(Carrier):
@@ -68,6 +64,9 @@ class Http1(Carrier):
     def receive(self, data: bytes) -> Exchange | None:
         """Take bytes off the wire; returns an exchange that they opened. Never raises for what a client sent."""
         phase = self.phase
+        if phase is TUNNEL:
+            self.receive_stream(data)
+            return None
         try:
             if phase is IDLE or phase is HEAD:
                 return self.receive_head(data)
@@ -83,6 +82,19 @@ class Http1(Carrier):
         except PeerError as error:
             self.fault(error)
         return None
+
+    def receive_stream(self, data: bytes) -> None:
+        """Take bytes of a switched exchange."""
+        exchange = self.exchange
+        if exchange is None:
+            return
+        exchange.feed(data)
+        receiver = exchange.receiver  # held, see receive_body
+        if receiver is not None:
+            receiver.body_arrived()
+        if self.phase is TUNNEL and not self.paused and not self.has_room():
+            self.paused = True
+            self.transport.pause()
 
     def next(self) -> Exchange | None:
         """Go on with what was read ahead of the response that is now complete, unless the client must read first."""
@@ -101,7 +113,7 @@ class Http1(Carrier):
 
     def has_room(self) -> bool:
         """Tell whether more may be read: within the bounds of a body and of what is read ahead."""
-        if self.phase is BODY and self.exchange is not None:
+        if (self.phase is BODY or self.phase is TUNNEL) and self.exchange is not None:
             return self.exchange.body_bytes < self.terms.read_ahead_bytes
         return self.phase is not WAIT or len(self.ahead) <= MAX_AHEAD_BYTES
 
@@ -109,8 +121,11 @@ class Http1(Carrier):
         """Take the end of the client's stream: what is incomplete is lost, a whole request is still answered."""
         self.end_seen = True
         exchange = self.exchange
-        if self.phase is WAIT and exchange is not None:
-            self.mark_last(exchange)
+        if exchange is not None and (self.phase is WAIT or self.phase is TUNNEL):
+            if self.phase is WAIT:
+                self.mark_last(exchange)
+            else:
+                exchange.inbound = COMPLETE
             if not self.paused:
                 self.paused = True
                 self.transport.pause()
@@ -299,7 +314,7 @@ class Http1(Carrier):
         if self.phase is IDLE:
             self.phase = OVER
             self.transport.finish(False)
-        elif self.phase is not OVER:
+        elif self.phase is not OVER and self.phase is not TUNNEL:
             self.fault(PeerError(408, "request took too long", "RFC 9110 15.5.9"))
 
     # Bytes out.
@@ -323,15 +338,8 @@ class Http1(Carrier):
         if not self.headed:
             self.write_head(exchange, data, final)
         elif self.framing == CHUNKED:
-            if data:
-                if len(data) <= MAX_JOINED_BYTES:
-                    self.transport.write(b"%x\r\n%b\r\n%b" % (len(data), data, b"0\r\n\r\n" if final else b""))
-                else:
-                    self.transport.write(b"%x\r\n" % len(data))
-                    self.transport.write(data)
-                    self.transport.write(b"\r\n0\r\n\r\n" if final else b"\r\n")
-            elif final:
-                self.transport.write(b"0\r\n\r\n")
+            for piece in chunk_pieces(data, final):
+                self.transport.write(piece)
         elif data and self.framing != NONE:
             self.transport.write(data)
         if final:
@@ -355,39 +363,16 @@ class Http1(Carrier):
         exchange.status = response.status
         request = exchange.head
         terms = self.terms
-        length = response.length
-        framing = response_framing(exchange.bodiless, length, final, request.http10)
+        framing = response_framing(exchange.bodiless, response.length, final, request.http10)
         self.framing = framing
         if response.close or exchange.must_close or terms.closing or framing == CLOSE or self.must_abandon(exchange):
             self.closing = True
-        parts = [response.line]
-        for line in response.lines:
-            parts.append(line.octets)
-        if framing == LENGTH:
-            if length < 0:
-                length = len(data)
-            parts.append(length_line(length))
-        elif framing == CHUNKED:
-            parts.append(b"Transfer-Encoding: chunked\r\n")
-        elif framing == NONE:
-            if response.status == 205:
-                parts.append(b"Content-Length: 0\r\n")
-            elif response.status != 204:
-                if length >= 0:
-                    parts.append(length_line(length))
-                elif final and data and response.status != 304:
-                    parts.append(length_line(len(data)))
+        parts = head_parts(response, framing, len(data) if final else -1)
         if not response.dated:
             parts.append(terms.stamp.line)
         if terms.server_line and not response.named:
             parts.append(terms.server_line)
-        if response.status == 426:
-            parts.append(b"Connection: Upgrade, close\r\n" if self.closing else b"Connection: Upgrade, keep-alive\r\n")
-        elif self.closing:
-            parts.append(b"Connection: close\r\n")
-        elif request.http10:
-            parts.append(b"Connection: keep-alive\r\n")
-        parts.append(b"\r\n")
+        parts.append(last_line(response.status, self.closing, request.http10))
         if framing == NONE or not data:
             self.transport.write(b"".join(parts))
             return
@@ -403,6 +388,28 @@ class Http1(Carrier):
             self.transport.write(data)
             if tail:
                 self.transport.write(tail)
+
+    def switch(self, exchange: Exchange, handshake: Handshake, answer: SocketAnswer) -> None:
+        """Send 101 and let the bytes pass; see Carrier."""
+        if exchange is not self.exchange:
+            raise ClientDisconnected("the exchange is over")
+        terms = self.terms
+        lines = [line.octets for line in answer.lines] + [terms.stamp.line, terms.server_line]
+        self.transport.write(switching_head(handshake, answer.protocol, answer.extensions, lines))
+        exchange.status = 101
+        self.headed = True
+        self.framing = CLOSE
+        self.closing = True
+        self.phase = TUNNEL
+        ahead = self.ahead
+        self.ahead = b""
+        if ahead:
+            exchange.feed(ahead)
+        if self.end_seen:
+            exchange.inbound = COMPLETE
+        elif self.paused and self.has_room():
+            self.paused = False
+            self.transport.resume()
 
     def must_abandon(self, exchange: Exchange) -> bool:
         """Tell whether the unread rest of the body makes this the last response of the connection."""
@@ -471,7 +478,8 @@ class Http1(Carrier):
             self.asked = True
             if exchange.head.expects_continue and not self.body_size and not self.headed and self.phase is BODY:
                 self.transport.write(CONTINUE)
-        if self.paused and self.phase is BODY and exchange.body_bytes < self.terms.read_ahead_bytes:
+        streams = self.phase is BODY or self.phase is TUNNEL
+        if self.paused and streams and not self.end_seen and exchange.body_bytes < self.terms.read_ahead_bytes:
             self.paused = False
             self.transport.resume()
 

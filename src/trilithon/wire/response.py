@@ -18,6 +18,7 @@ from trilithon.wire.fields import (
     UPGRADE,
     split_list,
 )
+from trilithon.wire.framing import CHUNKED, LENGTH, NONE
 from trilithon.wire.memo import MAX_KEY_BYTES, Memo
 from trilithon.wire.octets import TOKEN_BYTES, VALUE_BYTES
 
@@ -212,6 +213,36 @@ def learn_wsgi_status(status: str) -> tuple[int, bytes]:
     if len(WSGI_STATUS_LINES) < MAX_KNOWN_LINES:
         WSGI_STATUS_LINES[status] = known
     return known
+
+
+def head_parts(response: ResponseHead, framing: int, sized: int) -> list[bytes]:
+    """Return status line and fields with the framing settled; `sized` is the length of a body that is whole, or -1."""
+    parts = [response.line]
+    for line in response.lines:
+        parts.append(line.octets)
+    length = response.length
+    if framing == LENGTH:
+        parts.append(length_line(length if length >= 0 else sized))
+    elif framing == CHUNKED:
+        parts.append(b"Transfer-Encoding: chunked\r\n")
+    elif framing == NONE:
+        if response.status == 205:
+            parts.append(b"Content-Length: 0\r\n")
+        elif response.status != 204:
+            if length >= 0:
+                parts.append(length_line(length))
+            elif sized > 0 and response.status != 304:
+                parts.append(length_line(sized))
+    return parts
+
+
+def last_line(status: int, closing: bool, http10: bool) -> bytes:
+    """Return the Connection field, where one is needed, and the end of the head (RFC 9112 9.3, RFC 9110 15.5.22)."""
+    if status == 426:
+        return b"Connection: Upgrade, close\r\n\r\n" if closing else b"Connection: Upgrade, keep-alive\r\n\r\n"
+    if closing:
+        return b"Connection: close\r\n\r\n"
+    return b"Connection: keep-alive\r\n\r\n" if http10 else b"\r\n"
 
 
 def own_body(status: int) -> bytes:

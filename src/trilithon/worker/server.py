@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import os
 import platform
 import socket
@@ -13,6 +14,7 @@ from trilithon.foundation.leaf import COMPILED
 from trilithon.foundation.options import Options
 from trilithon.foundation.version import VERSION
 from trilithon.gateway.asgi import AsgiGateway, adapt_asgi2
+from trilithon.gateway.asgi_socket import SocketTerms
 from trilithon.gateway.lifespan import Lifespan
 from trilithon.gateway.mount import Mount, Router, normal_prefix
 from trilithon.gateway.wsgi import WsgiGateway
@@ -27,7 +29,6 @@ from trilithon.worker.looping import LoopDriver
 from trilithon.worker.sentinel import Sentinel
 
 log = logging.getLogger("trilithon.error")
-
 
 
 class Server:
@@ -131,7 +132,9 @@ class Server:
             app: Any = adapt_asgi2(loaded.app) if loaded.interface == "asgi2" else loaded.app
             lifespan = Lifespan(app, options.lifespan)
             self.lifespans.append(lifespan)
-            gateway = AsgiGateway(app, self.running_loop(), lifespan.state)
+            origins = frozenset(origin.encode("latin-1") for origin in options.ws_origins)
+            sockets = SocketTerms(options.limits().sockets, origins)
+            gateway = AsgiGateway(app, self.running_loop(), lifespan.state, sockets)
             gateway.on_leave = self.leave
         self.gateways.append(gateway)
         return gateway
@@ -193,7 +196,11 @@ class Server:
     async def close(self) -> None:
         """Stop accepting, let what runs finish within the graceful time-out, end the lifespans; idempotent."""
         self.stopping.set()
-        deadline = time.monotonic() + self.options.graceful_timeout_s
+        now = time.monotonic()
+        deadline = now + self.options.graceful_timeout_s
+        streams_until = min(deadline, now + self.options.stream_grace_s)
+        for gateway in self.gateways:
+            gateway.stopping = True
         if self.looping is not None:
             self.looping.stop()
         if self.crew is not None:
@@ -202,12 +209,16 @@ class Server:
             self.emptied.clear()
             if self.is_drained():
                 break
-            left = deadline - time.monotonic()
-            if left <= 0:
+            now = time.monotonic()
+            if now >= streams_until:
+                streams_until = math.inf
+                for gateway in self.gateways:
+                    gateway.end_streams()
+            if now >= deadline:
                 await self.cut()
                 break
             try:
-                await asyncio.wait_for(self.emptied.wait(), left)
+                await asyncio.wait_for(self.emptied.wait(), min(deadline, streams_until) - now)
             except TimeoutError:
                 continue
         if self.looping is not None:
