@@ -1,0 +1,1 @@
+"""Drawing together over WebSocket."""
