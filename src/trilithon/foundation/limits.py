@@ -77,7 +77,7 @@ class SocketLimits:
     ws_handshake_timeout_s: float = 30.0
     ws_close_timeout_s: float = 5.0
     ws_deflate: bool = True
-    ws_deflate_level: int = 3
+    ws_deflate_level: int = 1
     ws_deflate_window_bits: int = 12
     ws_deflate_memory_level: int = 5
     ws_deflate_threshold_bytes: int = 128

@@ -173,6 +173,8 @@ class SocketCall(Call):
     def send_denial(self, message: Message) -> None:
         """Send a piece of that response."""
         self.require(DENYING)
+        if self.told:
+            raise ClientDisconnected("the client is gone")
         body = to_bytes(message.get("body", b""))
         if message.get("more_body", False):
             self.exchange.write(body)
@@ -197,7 +199,8 @@ class SocketCall(Call):
             return {"type": "websocket.connect"}
         socket = self.socket
         if socket is None:
-            return self.disconnect(LOST_CODE, "") if self.standing is OVER else None
+            gone = self.standing is OVER or (self.standing is DENYING and self.exchange.half_closed)
+            return self.disconnect(LOST_CODE, "") if gone else None
         if self.settled:
             return self.disconnect(socket.code or socket.own_code or LOST_CODE, socket.reason)
         message = socket.take()
@@ -278,6 +281,8 @@ class SocketCall(Call):
         elif self.standing is CONNECTING:
             self.exchange.abort()
             self.lost()
+        else:
+            self.wake_all()
 
     def lost(self) -> None:
         """See Receiver; also called at an end of our own."""
@@ -321,6 +326,8 @@ class SocketCall(Call):
         elif not self.pinged_at:
             if self.terms.ping_interval_s and now - self.quiet_since >= self.terms.ping_interval_s:
                 self.pinged_at = now
+                if socket.deflate is not None:
+                    socket.deflate.forget()  # what is quiet need not keep a compressor
                 socket.ping()
                 self.answer()
         elif self.terms.ping_timeout_s and now - self.pinged_at >= self.terms.ping_timeout_s:

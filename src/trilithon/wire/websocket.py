@@ -349,6 +349,10 @@ class WebSocket:
                 if self.decoder is None:
                     self.decoder = Utf8("strict")
                 part = self.decoder.decode(piece, final)
+                held = self.decoder.getstate()[0]
+                if held[:1] == b"\xed" and held[1:2] >= b"\xa0":
+                    # Half a surrogate: Python's decoder would wait for its last byte.
+                    raise SocketFault(BAD_DATA, "text that is not UTF-8")
         if final:
             if self.pieces is not None:
                 self.pieces.append(part)
