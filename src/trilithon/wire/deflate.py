@@ -178,10 +178,11 @@ class Deflate:
         elif len(output) >= size:
             window[:] = output[-size:]
         elif output:
-            window += output
-            excess = len(window) - size
+            excess = len(window) + len(output) - size
             if excess > 0:
+                # Before it grows: a bytearray keeps the room it once had.
                 del window[:excess]
+            window += output
 
     def new_inflater(self) -> "zlib._Decompress":
         """Return an inflater that knows what the client's next block may refer to."""
