@@ -19,7 +19,7 @@ let room = "";
 let epoch = "";
 let last = 0;
 let count = 0;
-let typed = 0;
+let typed = -Infinity;
 // Whether the reader is at the end of the log, and so wants to stay there.
 let atEnd = true;
 let previous = { name: "", at: 0 };
@@ -208,7 +208,7 @@ function say() {
   pending.set(ref, { text, row });
   line.send({ say: text, ref });
   by("text").value = "";
-  typed = 0;
+  typed = -Infinity;
   grow();
 }
 

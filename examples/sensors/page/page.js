@@ -152,7 +152,7 @@ function day() {
   return new Blob([lines.join("\n")], { type: "text/csv" });
 }
 
-const dials = [...document.querySelectorAll(".dials label")];
+const dials = [...document.querySelectorAll(".dials > div")];
 for (const dial of dials) {
   const input = dial.querySelector("input");
   const tell = () => { dial.querySelector("output").textContent = `${input.value} ${input.dataset.unit}`; };

@@ -25,7 +25,7 @@ let colour = 0;
 let width = 1;
 let drawing = null;
 let unsent = [];
-let pointed = 0;
+let pointed = -Infinity;
 let settling = 0;
 
 function readPalette() {
@@ -153,6 +153,7 @@ function point(number, [x, y]) {
 
 function state(name, facts) {
   document.body.dataset.state = name;
+  if (facts.code) document.body.dataset.code = facts.code;
   by("state").textContent = {
     open: "connected",
     connecting: "connecting…",
