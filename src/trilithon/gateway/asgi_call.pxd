@@ -26,6 +26,7 @@ cdef class Call(Receiver):
     cpdef send(self, object message)
     cpdef receive(self)
     cpdef next_event(self)
+    cpdef bint is_cut_off(self) except -1
     cpdef wake(self, list futures)
     cpdef wake_all(self)
     cpdef cancel(self)

@@ -131,8 +131,12 @@ class Call(Receiver):
                 await writer
             finally:
                 self.writers.remove(writer)
-        if exchange.outbound is LOST:
+        if self.is_cut_off():
             raise ClientDisconnected("the client is gone")
+
+    def is_cut_off(self) -> bool:
+        """Tell whether what waits to be written will never be."""
+        return self.exchange.outbound is LOST
 
     def wake(self, futures: list[Future[None]]) -> None:
         """Let the tasks that wait look again."""

@@ -146,13 +146,14 @@ class SocketCall(Call):
 
     def close(self, message: Message) -> None:
         """Close the socket, or refuse the handshake; without effect on what is closed already."""
-        code, reason = app_close(message.get("code", NORMAL), message.get("reason", ""))
         socket = self.socket
         if self.standing is CONNECTING:
+            # Code and reason have no meaning here, and frameworks send reasons that would be none.
             self.standing = OVER
             self.exchange.refuse(403)
             self.lost()
         elif socket is not None:
+            code, reason = app_close(message.get("code", NORMAL), message.get("reason", ""))
             socket.leave()
             socket.close(code, reason)
             self.answer()
@@ -191,6 +192,10 @@ class SocketCall(Call):
         if self.standing is OVER or self.exchange.outbound is LOST:
             raise ClientDisconnected("the WebSocket is closed")
         raise AppStateError(f"the event needs a WebSocket that is {standing.value}, this one is {self.standing.value}")
+
+    def is_cut_off(self) -> bool:
+        """See Call; behind the end of the stream a message may have gone or not."""
+        return self.exchange.outbound is not FLOWING
 
     def next_event(self) -> Message | None:
         """Return the event that is due now; see Call."""

@@ -13,10 +13,12 @@ from trilithon.net.poller import ERROR, HANGUP, READ, WRITE
 from trilithon.net.tempo import Tempo
 from trilithon.wire.exchange import Exchange, Peer, Transport
 from trilithon.wire.http1 import Http1
-from trilithon.wire.phase import BODY, DRAIN, HEAD, IDLE, WAIT
+from trilithon.wire.phase import BODY, DRAIN, HEAD, IDLE, TUNNEL, WAIT
 from trilithon.wire.terms import Terms
 
 RECEIVE_BYTES = 65536
+# A WebSocket message of 64 KiB and its head come with one read.
+RECEIVE_STREAM_BYTES = 131072
 LINGER_BYTES = 8 * 1024 * 1024
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
@@ -116,14 +118,14 @@ class Connection(Transport):
 
     def read(self) -> None:
         """Receive once and let the protocol have it."""
+        protocol = self.protocol
         try:
-            data = receive(self.fd, RECEIVE_BYTES)
+            data = receive(self.fd, RECEIVE_STREAM_BYTES if protocol.phase is TUNNEL else RECEIVE_BYTES)
         except OSError:
             self.broken()
             return
         if data is None:
             return
-        protocol = self.protocol
         if not data:
             protocol.receive_end()
             if self.mask & READ and self.life is not CLOSED:

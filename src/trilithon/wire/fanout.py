@@ -3,6 +3,8 @@
 from trilithon.wire.frame import BINARY, COMPRESSED, FIN, TEXT, frame_parts
 from trilithon.wire.websocket import WebSocket
 
+# A longer message is known by its identity alone: comparing would cost as much as framing it.
+MAX_COMPARED = 4096
 # A larger message is not kept for the next socket.
 MAX_KEPT_BYTES = 1048576
 
@@ -25,8 +27,9 @@ class Fanout:
     def frame(self, socket: WebSocket, message: str | bytes) -> list[bytes]:
         """Return the octets that carry `message` to `socket`; raises UnicodeEncodeError for text that is none."""
         kept = self.message
-        if message is not kept and (type(message) is not type(kept) or message != kept):
-            return self.frame_new(socket, message)
+        if message is not kept:
+            if len(message) > MAX_COMPARED or type(message) is not type(kept) or message != kept:
+                return self.frame_new(socket, message)
         deflate = socket.deflate
         if deflate is None or len(self.payload) < self.threshold:
             if self.plain is None:
