@@ -33,6 +33,7 @@ class Kind(Enum):
     SOCKETS = "sockets"
     SOCKET_IDLE = "idle sockets"
     CHURN = "churn"
+    CLAIM = "claim"
 
 
 SETTINGS: dict[Kind, tuple[str, ...]] = {
@@ -44,6 +45,7 @@ SETTINGS: dict[Kind, tuple[str, ...]] = {
     Kind.SOCKETS: ("",),
     Kind.SOCKET_IDLE: ("",),
     Kind.CHURN: ("",),
+    Kind.CLAIM: ("16", "256", "1024"),
 }
 """The settings in which each server meets a case of a kind, in the order they are measured."""
 

@@ -1,6 +1,7 @@
 """All questions there are, in the order in which they are measured and reported."""
 
 from benchmarks.cases import CASES, Case
+from benchmarks.claim_cases import CLAIM_CASES
 from benchmarks.socket_cases import SOCKET_CASES
 
-ALL_CASES: tuple[Case, ...] = (*CASES, *SOCKET_CASES)
+ALL_CASES: tuple[Case, ...] = (*CASES, *SOCKET_CASES, *CLAIM_CASES)

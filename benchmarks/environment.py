@@ -16,7 +16,7 @@ from benchmarks.process import end
 ROOT = Path(__file__).resolve().parent.parent
 PEERS_FILE = ROOT / "benchmarks" / "peers.txt"
 SOURCES = ("src", "setup.py", "pyproject.toml", "README.md", "LICENSE")
-APPLICATION_PACKAGES = ("fastapi", "flask", "uvloop")
+APPLICATION_PACKAGES = ("fastapi", "flask", "httpx", "python-multipart", "uvloop")
 INSTALL_TIMEOUT_S = 600
 
 Say = Callable[[str], None]
@@ -145,7 +145,8 @@ def prepare_peers(place: Path, say: Say) -> tuple[Path, dict[str, str]]:
 def prepare_own(place: Path, peers_bin: Path, built: Path | None, say: Say) -> tuple[Path, str | None]:
     """Install trilithon and the applications in the versions the peers use; return the programs and what failed."""
     stamp = place / "installed.json"
-    mark = digest([ROOT / name for name in SOURCES]) if built is None else f"built {digest([PEERS_FILE])}"
+    peers = digest([PEERS_FILE])
+    mark = f"built {peers}" if built else peers + digest(ROOT / name for name in SOURCES)
     if stamp.exists() and json.loads(stamp.read_text())["mark"] == mark:
         return place / "bin", None
     say("installing trilithon")

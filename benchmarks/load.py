@@ -66,6 +66,11 @@ class Driver:
         command = [str(self.pace), str(port), str(min(case.connections, 512)), str(rate), str(seconds)]
         return json.loads(self.run(command, case.request(f"{HOST}:{port}"), seconds))
 
+    def settled(self, case: Case, port: int, seconds: float, settling_s: float) -> dict[str, float]:
+        """Ask as fast as the connections allow, first to come to a steady state, then to be counted."""
+        command = [str(self.pace), str(port), str(case.connections), "0", str(seconds), str(settling_s)]
+        return json.loads(self.run(command, case.request(f"{HOST}:{port}"), seconds + settling_s))
+
 
 def ask_once(case: Case, port: int, timeout_s: float) -> None:
     """Ask once and hold the answer to what the case says is right."""

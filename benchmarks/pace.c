@@ -1,10 +1,12 @@
 /* Sends one request over and over at a fixed rate and reports latency from the moment each request was due.
  *
- * usage: pace PORT CONNECTIONS RATE SECONDS < request
+ * usage: pace PORT CONNECTIONS RATE SECONDS [SETTLING] < request
  *
  * Open loop: request i is due at i / RATE whatever the server does, and its latency counts from then, so that a server
  * that stalls pays for everyone it kept waiting (no coordinated omission). RATE 0 is the closed loop: as fast as the
- * connections allow. It spins instead of sleeping: its own waking up must not be counted as the server's latency.
+ * connections allow. With SETTLING, the load runs that many seconds before, and what counts is each answer that comes
+ * within SECONDS, however early it was asked for: the only fair count when an answer takes longer than the run.
+ * It spins instead of sleeping: its own waking up must not be counted as the server's latency.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -40,7 +42,7 @@ static int connection_count, port, poller;
 static int *idle, idle_first, idle_count;
 static uint32_t *samples_us;
 static size_t sample_count;
-static uint64_t completed, failed, reconnected;
+static uint64_t completed, failed, reconnected, count_from_ns, count_until_ns = UINT64_MAX;
 
 static uint64_t now_ns(void) {
     struct timespec at;
@@ -88,10 +90,12 @@ static void reopen(int index) {
 
 static void finish(int index) {
     Connection *connection = &connections[index];
-    uint64_t spent_us = (now_ns() - connection->due_ns) / 1000;
-    if (sample_count < MAX_SAMPLES)
-        samples_us[sample_count++] = spent_us > UINT32_MAX ? UINT32_MAX : (uint32_t)spent_us;
-    completed++;
+    uint64_t now = now_ns(), spent_us = (now - connection->due_ns) / 1000;
+    if (now >= count_from_ns && now < count_until_ns) {
+        if (sample_count < MAX_SAMPLES)
+            samples_us[sample_count++] = spent_us > UINT32_MAX ? UINT32_MAX : (uint32_t)spent_us;
+        completed++;
+    }
     connection->in_body = connection->chunked = 0;
     connection->head_length = 0;
     memset(connection->tail, 0, sizeof connection->tail);
@@ -130,7 +134,7 @@ static int feed(Connection *connection, const char *bytes, size_t length) {
         return taken < length ? -1 : 0;
     size_t head_size = (size_t)(end + 4 - connection->head), before = connection->head_length - taken;
     *end = 0;
-    if (strncmp(connection->head, "HTTP/1.1 200", 12) != 0)
+    if (strncmp(connection->head, "HTTP/1.1 20", 11) != 0)
         return -1;
     char *field = strcasestr(connection->head, "\r\ncontent-length:");
     connection->chunked = !field;
@@ -190,9 +194,14 @@ static double quantile_ms(double share) {
     return samples_us[rank < sample_count ? rank : sample_count - 1] / 1000.0;
 }
 
-static void run(double rate, double seconds) {
+static void run(double rate, double seconds, double settling) {
     struct epoll_event ready[256];
-    uint64_t begun = now_ns(), end = begun + (uint64_t)(seconds * 1e9), number = 0, now = begun, due = begun;
+    uint64_t begun = now_ns(), number = 0, now = begun, due = begun;
+    uint64_t end = begun + (uint64_t)((settling + seconds) * 1e9);
+    if (settling > 0) {
+        count_from_ns = begun + (uint64_t)(settling * 1e9);
+        count_until_ns = end;
+    }
     /* What was due before the end is still sent after it, for a while: leaving it out would flatter a late server. */
     while (now < end + GRACE_S * 1000000000ull) {
         while (idle_count && due <= now && due < end) {
@@ -200,7 +209,7 @@ static void run(double rate, double seconds) {
             number++;
             due = rate > 0 ? begun + (uint64_t)((double)number * 1e9 / rate) : now;
         }
-        if (due >= end && idle_count == connection_count)
+        if (due >= end && (idle_count == connection_count || settling > 0))
             break;
         int found = epoll_wait(poller, ready, 256, rate > 0 ? 0 : 20);
         for (int index = 0; index < found; index++)
@@ -209,8 +218,8 @@ static void run(double rate, double seconds) {
         if (rate <= 0)
             due = now;
     }
-    double spent = (double)(now - begun) / 1e9;
-    uint64_t wanted = rate > 0 ? (uint64_t)(rate * seconds) : number;
+    double spent = settling > 0 ? seconds : (double)(now - begun) / 1e9;
+    uint64_t wanted = rate > 0 ? (uint64_t)(rate * seconds) : settling > 0 ? completed : number;
     qsort(samples_us, sample_count, sizeof *samples_us, by_size);
     printf("{\"requests\": %llu, \"wanted\": %llu, \"failed\": %llu, \"reconnected\": %llu, \"seconds\": %.6f, "
            "\"p50_ms\": %.4f, \"p99_ms\": %.4f, \"p999_ms\": %.4f, \"max_ms\": %.4f}\n",
@@ -220,13 +229,13 @@ static void run(double rate, double seconds) {
 }
 
 int main(int count, char **words) {
-    if (count != 5) {
-        fprintf(stderr, "usage: pace PORT CONNECTIONS RATE SECONDS < request\n");
+    if (count != 5 && count != 6) {
+        fprintf(stderr, "usage: pace PORT CONNECTIONS RATE SECONDS [SETTLING] < request\n");
         return 2;
     }
     port = atoi(words[1]);
     connection_count = atoi(words[2]);
-    double rate = atof(words[3]), seconds = atof(words[4]);
+    double rate = atof(words[3]), seconds = atof(words[4]), settling = count == 6 ? atof(words[5]) : 0;
     request_length = fread(request, 1, sizeof request, stdin);
     int is_sane = connection_count >= 1 && connection_count <= MAX_CONNECTIONS && seconds > 0 && seconds <= 600;
     if (!is_sane || !request_length) {
@@ -245,6 +254,6 @@ int main(int count, char **words) {
         open_connection(index);
         put_idle(index);
     }
-    run(rate, seconds);
+    run(rate, seconds, settling);
     return 0;
 }

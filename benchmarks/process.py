@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 END_GRACE_S = 1.0
+REAP_TIMEOUT_S = 30.0
+"""A killed process with thousands of sockets takes its time to be gone on a busy machine."""
 
 
 class Stat(NamedTuple):
@@ -76,7 +78,7 @@ def end(process: subprocess.Popen[bytes]) -> None:
             if process.poll() is None:
                 members |= {stat.pid: stat.begun for stat in family(process.pid)}
             members = still_running(members)
-    process.wait(timeout=5)
+    process.wait(timeout=REAP_TIMEOUT_S)
 
 
 @contextlib.contextmanager

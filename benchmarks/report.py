@@ -6,6 +6,7 @@ from pathlib import Path
 
 from benchmarks.cases import SETTINGS, Case, Kind
 from benchmarks.catalogue import ALL_CASES
+from benchmarks.claim_report import claim_table
 from benchmarks.results import Results
 from benchmarks.socket_report import churn_table, message_table
 from benchmarks.tables import Cells, by_cost, fault_note, number, table, title_of
@@ -105,6 +106,7 @@ TABLES: dict[Kind, Callable[[Results, Case], list[str]]] = {
     Kind.SOCKETS: message_table,
     Kind.SOCKET_IDLE: idle_table,
     Kind.CHURN: churn_table,
+    Kind.CLAIM: claim_table,
 }
 
 

@@ -11,11 +11,13 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from benchmarks.cases import SETTINGS, Case, Kind
 from benchmarks.catalogue import ALL_CASES
+from benchmarks.claim_cases import ClaimCase
+from benchmarks.claim_trial import measure_claim
 from benchmarks.environment import ROOT, Environment, EnvironmentFault, prepare
 from benchmarks.load import Driver, LoadError
 from benchmarks.machine import describe
@@ -26,12 +28,17 @@ from benchmarks.socket_cases import SocketCase
 from benchmarks.socket_load import SocketDriver
 from benchmarks.socket_trial import measure_sockets
 from benchmarks.targets import TARGETS
-from benchmarks.trial import Bench, StartFault, Trial, measure
+from benchmarks.trial import Bench, Figures, StartFault, Trial, measure
 
 OFFERED_SHARE = {"half": 0.5, "90%": 0.9}
 OPEN_FILES = 16384
 NOISE_SHARE = 0.05
-APPLICATIONS_AND_PARSERS = ("flask", "fastapi", "uvloop", "httptools", "zttp", "websockets", "wsproto")
+APPLICATIONS_AND_PARSERS = ("flask", "fastapi", "httpx", "uvloop", "httptools", "zttp", "websockets", "wsproto")
+MEASURES: dict[type[Case], Callable[[Bench, Trial], Figures]] = {
+    SocketCase: measure_sockets,
+    ClaimCase: measure_claim,
+}
+"""How a case is measured that is no plain one over HTTP."""
 
 
 def say(text: str) -> None:
@@ -100,7 +107,7 @@ def offered_rate(results: Results, case: Case, setting: str) -> float:
 
 def is_repeated(case: Case, server: Server, chosen: argparse.Namespace) -> bool:
     """Tell whether more rounds than the first are worth their time: not for memory, nor for peers no target names."""
-    if case.kind in (Kind.IDLE, Kind.SOCKET_IDLE):
+    if case.kind in (Kind.IDLE, Kind.SOCKET_IDLE, Kind.CLAIM):
         return False
     return case.kind is not Kind.LOAD or server.is_key or chosen.servers is not None
 
@@ -133,7 +140,7 @@ def attempt(bench: Bench, results: Results, trial: Trial) -> None:
     """Make one measurement and keep its figures or its reason."""
     label = f"{trial.case.name:20} {trial.server.name:18} {trial.setting:9}"
     try:
-        figures = (measure_sockets if isinstance(trial.case, SocketCase) else measure)(bench, trial)
+        figures = MEASURES.get(type(trial.case), measure)(bench, trial)
     except (StartFault, LoadError, OSError) as fault:
         reason = " ".join(str(fault).split()) or type(fault).__name__
         results.add(Outcome(trial.case.name, trial.server.name, trial.setting, None, reason))

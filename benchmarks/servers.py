@@ -149,6 +149,8 @@ SERVERS: tuple[Server, ...] = (
     Server("trilithon", "trilithon", "both", "trilithon", trilithon("uvloop", None), is_peer=False, is_key=True),
     Server("trilithon-asyncio", "trilithon, stdlib loop", "", "trilithon", trilithon("asyncio", None), is_peer=False),
     Server("trilithon-1", "trilithon, 1 thread", "", "trilithon", trilithon("uvloop", 1), is_peer=False, is_key=True),
+    Server("trilithon-8", "trilithon, 8 threads", "", "trilithon", trilithon("uvloop", 8), is_peer=False),
+    Server("trilithon-64", "trilithon, 64 threads", "", "trilithon", trilithon("uvloop", 64), is_peer=False),
     Server("uvicorn", "uvicorn, httptools", "asgi", "uvicorn", uvicorn("httptools"), is_key=True),
     Server("uvicorn-zttp", "uvicorn, zttp", "asgi", "uvicorn", uvicorn("zttp")),
     Server(

@@ -85,7 +85,7 @@ def hold(bench: Bench, case: SocketCase, root: int, port: int) -> Figures:
 
 def churn(bench: Bench, case: SocketCase, root: int, port: int) -> Figures:
     """Open, echo and close many sockets, first to warm, then to measure; return what that cost and what is left."""
-    idle_descriptors = descriptors(root)
+    idle_descriptors = settle(root, 0)
     with bench.sockets.opened(case, port, 0) as sockets:
         sockets.load(0)
     settle(root, idle_descriptors)

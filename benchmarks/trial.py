@@ -24,6 +24,7 @@ ANSWER_TIMEOUT_S = 8.0
 WARM_S = 0.4
 IDLE_WATCH_S = 1.0
 APPS = ROOT / "benchmarks" / "apps"
+EXAMPLES = ROOT / "examples"
 
 Figures = dict[str, float]
 
@@ -86,16 +87,18 @@ def wait_until(process: subprocess.Popen[bytes], ask: Callable[[], None], output
         time.sleep(0.02)
 
 
-def surroundings(bench: Bench, server: Server) -> dict[str, str]:
+def surroundings(bench: Bench, is_peer: bool) -> dict[str, str]:
     """Return the environment variables of a server: the applications can be imported, the rest is this process's."""
-    path = [str(APPS)]
-    if bench.environment.own_path and not server.is_peer:
+    path = [str(APPS), str(EXAMPLES)]
+    if bench.environment.own_path and not is_peer:
         path.insert(0, str(bench.environment.own_path))
     return {**os.environ, "PYTHONPATH": os.pathsep.join(path), "PYTHONDONTWRITEBYTECODE": ""}
 
 
 @contextlib.contextmanager
-def serving(bench: Bench, trial: Trial, ask: Callable[[int], None]) -> Iterator[tuple[int, int]]:
+def serving(
+    bench: Bench, trial: Trial, ask: Callable[[int], None], variables: dict[str, str] | None = None
+) -> Iterator[tuple[int, int]]:
     """Run a server for the length of the block; give its process id and port once `ask` gets a right answer."""
     case, server = trial.case, trial.server
     environment = bench.environment
@@ -113,9 +116,8 @@ def serving(bench: Bench, trial: Trial, ask: Callable[[int], None]) -> Iterator[
     )
     output = bench.scratch / "output"
     command = server.command(plan)
-    with running(
-        command, core=bench.core, environment=surroundings(bench, server), output=output, directory=APPS
-    ) as process:
+    environ = {**surroundings(bench, server.is_peer), **(variables or {})}
+    with running(command, core=bench.core, environment=environ, output=output, directory=APPS) as process:
         wait_until(process, lambda: ask(plan.port), output)
         yield process.pid, plan.port
 

@@ -57,6 +57,15 @@ def test_the_closed_loop_asks_as_fast_as_it_can(floor: tuple[int, int], programs
     assert figures["requests"] == figures["wanted"] > 64
 
 
+def test_only_answers_within_the_counted_time_count(floor: tuple[int, int], programs: Path) -> None:
+    driver = Driver("wrk", programs / "pace", None)
+    case = dataclasses.replace(CONSTANT, connections=4)
+    figures = driver.settled(case, floor[1], 0.2, 0.3)
+    assert figures["seconds"] == 0.2
+    assert figures["requests"] == figures["wanted"] > 64
+    assert figures["failed"] == figures["reconnected"] == 0
+
+
 def test_a_load_that_cannot_connect_is_no_measurement(programs: Path) -> None:
     with pytest.raises(LoadError, match="refused"):
         Driver("wrk", programs / "pace", None).paced(CONSTANT, free_port(), 10, 0.1)
