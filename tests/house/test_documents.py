@@ -9,6 +9,7 @@ import pytest
 from tree import ROOT, files, name
 
 from trilithon.cli.reference import markdown
+from trilithon.foundation.option_row import Kind
 from trilithon.foundation.options import TABLE
 
 PAGES = [path for path in files(".md") if path.name != "COVERAGE.md"]
@@ -48,6 +49,7 @@ def test_flags_that_are_shown_exist():
 
 def test_flags_in_the_prose_exist():
     known = {option.flag for option in TABLE} | {"--version", "--help", "--config", "--markdown", "--fast"}
+    known |= {option.flag.replace("--", "--no-", 1) for option in TABLE if option.kind is Kind.SWITCH}
     pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
     shown = {(name(page), flag) for page in pages for flag in re.findall(r"`(--[a-z-]+)", page.read_text("utf-8"))}
     assert not {(page, flag) for page, flag in shown if flag not in known}
