@@ -92,6 +92,13 @@ class TestRepresentations:
             assert [kinds(encoder.encode([field])) for _ in range(3)][2] == kind
         assert len(encoder.table) == 1
 
+    @pytest.mark.parametrize("bad", [("server", "text"), (b"server", None), (b"server",), (b"server", 1)])
+    def test_what_is_no_pair_of_bytes_changes_nothing(self, bad) -> None:
+        encoder = Encoder()
+        with pytest.raises((TypeError, ValueError, AttributeError)):
+            encoder.encode([fresh(b"server"), bad])
+        assert len(encoder.table) == 0
+
     def test_nothing_is_an_empty_block(self) -> None:
         assert Encoder().encode([]) == b""
 

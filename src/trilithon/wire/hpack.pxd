@@ -104,7 +104,7 @@ cdef class Encoder:
     cdef readonly long long generation
 
     cpdef limit_table(self, Py_ssize_t max_bytes)
-    @cython.locals(pieces=list, pair=tuple)
+    @cython.locals(pieces=list, section=list, pair=tuple, coded=CodedField)
     cpdef bytes encode(self, object fields)
     @cython.locals(pieces=list, table=SendTable)
     cpdef list begin(self)

@@ -406,10 +406,14 @@ class Encoder:
         self.generation += 1
 
     def encode(self, fields: Iterable[tuple[bytes, bytes]]) -> bytes:
-        """Return the block of a field section; names in lower case, pseudo fields first. The block must be sent."""
+        """Return the block of a field section; names in lower case, pseudo fields first. The block must be sent.
+
+        What is no pair of bytes raises before anything is changed.
+        """
+        section = [code_field(pair) for pair in fields]
         pieces = self.begin()
-        for pair in fields:
-            pieces.append(self.put(code_field(pair)))
+        for coded in section:
+            pieces.append(self.put(coded))
         return b"".join(pieces)
 
     def begin(self) -> list[bytes]:
