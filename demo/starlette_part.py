@@ -35,8 +35,8 @@ async def page(request: Request) -> Response:
 
 
 async def asset(request: Request) -> Response:
-    """Send the style or the script of the page."""
-    return FileResponse(PAGE / {"/style.css": "style.css", "/page.js": "page.js"}[request.url.path])
+    """Send the style or a script of the page."""
+    return FileResponse(PAGE / request.url.path.removeprefix("/"))
 
 
 async def quick(request: Request) -> Response:
@@ -60,6 +60,7 @@ app = Starlette(
         Route("/", page),
         Route("/style.css", asset),
         Route("/page.js", asset),
+        Route("/live.js", asset),
         Route("/starlette", quick),
         Route("/starlette/slow", slow),
         Route("/starlette/echo", echo, methods=["POST"]),

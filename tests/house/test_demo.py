@@ -17,14 +17,16 @@ from tree import ROOT
 pytestmark = pytest.mark.real
 
 DEADLINE_S = 20
-MOUNTS = ["--mount", "/flask=demo.flask_part:app", "--mount", "/=demo.starlette_part:app"]
+MOUNTS = re.findall(r'^    "(/.*=.*:app)",$', (ROOT / "scripts" / "demo").read_text(encoding="utf-8"), re.MULTILINE)
 
 
 @pytest.fixture(scope="module")
 def site() -> Iterator[str]:
     """Serve the demo as scripts/demo does, on a socket that is already listening, and stop it as Ctrl-C does."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        command = [sys.executable, "-m", "trilithon", "serve", *MOUNTS, "--bind", f"fd:{listener.fileno()}"]
+        mounts = [word for mount in MOUNTS for word in ("--mount", mount)]
+        bound = ["--bind", f"fd:{listener.fileno()}", "--stream-grace", "0"]
+        command = [sys.executable, "-m", "trilithon", "serve", *mounts, *bound]
         process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, pass_fds=[listener.fileno()])
         try:
             yield f"http://127.0.0.1:{listener.getsockname()[1]}"
@@ -49,7 +51,17 @@ def facts(url: str, body: bytes | None = None) -> dict:
 
 
 @pytest.mark.parametrize(
-    "path, kind", [("/", "text/html"), ("/style.css", "text/css"), ("/page.js", "text/javascript")]
+    "path, kind",
+    [
+        ("/", "text/html"),
+        ("/style.css", "text/css"),
+        ("/page.js", "text/javascript"),
+        ("/live.js", "text/javascript"),
+        ("/chat/", "text/html"),
+        ("/chat/line.js", "text/javascript"),
+        ("/ticker/", "text/html"),
+        ("/ticker/chart.js", "text/javascript"),
+    ],
 )
 def test_the_page_is_there(site, path, kind):
     got, content = fetch(site + path)
@@ -61,6 +73,21 @@ def test_nothing_comes_from_elsewhere():
     for path in (ROOT / "demo" / "page").iterdir():
         addresses = set(re.findall(r"(?:https?:)?//[\w.-]+\.\w+", path.read_text(encoding="utf-8")))
         assert addresses <= {"http://www.w3.org"}, path
+
+
+def test_all_four_are_mounted():
+    assert [mount.partition("=")[0] for mount in MOUNTS] == ["/flask", "/chat", "/ticker", "/"]
+
+
+def test_the_ticker_is_live(site):
+    with urlopen(f"{site}/ticker/events", timeout=DEADLINE_S) as answer:
+        assert answer.headers.get_content_type() == "text/event-stream"
+        numbers: list[int] = []
+        while len(numbers) < 485:
+            line = answer.readline()
+            if line.startswith(b"id: "):
+                numbers.append(int(line[4:]))
+    assert numbers == list(range(numbers[0], numbers[0] + 485))
 
 
 def test_both_parts_answer_on_their_own_interface(site):

@@ -99,6 +99,8 @@ function welcome(content) {
 
 function people(names) {
   by("count").textContent = names.length === 1 ? "You are alone here" : `${names.length} people here`;
+  const inside = document.querySelector('#rooms [aria-current="true"] span:last-child');
+  if (inside) inside.textContent = names.length;
   by("people").replaceChildren(...names.map((name) => {
     const row = element("li");
     row.append(face(name), element("span", name));

@@ -24,6 +24,8 @@ let resumed = 0;
 let resuming = false;
 let skew = 0;
 let retry = FIRST_RETRY_MS;
+let waiting = 0;
+let source = null;
 let colours = {};
 
 function readColours() {
@@ -37,7 +39,14 @@ function state(name, text) {
 }
 
 function follow() {
-  const source = new EventSource(last ? `events?after=${last}` : "events");
+  clearTimeout(waiting);
+  source?.close();
+  // A browser keeps at most six HTTP/1.1 connections to a site for all its tabs; a hidden one lets go of its own.
+  if (document.hidden) {
+    state("waiting", "paused until somebody looks");
+    return;
+  }
+  source = new EventSource(last ? `events?after=${last}` : "events");
   source.onopen = () => {
     state("open", "live");
     retry = FIRST_RETRY_MS;
@@ -48,7 +57,7 @@ function follow() {
     state("waiting", "the stream broke off, trying again…");
     // It comes back by itself after a break, but not after a refusal such as 503.
     if (source.readyState !== EventSource.CLOSED) return;
-    setTimeout(follow, retry * (0.5 + Math.random() / 2));
+    waiting = setTimeout(follow, retry * (0.5 + Math.random() / 2));
     retry = Math.min(retry * 2, LONGEST_RETRY_MS);
   };
 }
@@ -146,6 +155,7 @@ document.querySelectorAll("[data-span]").forEach((button) => button.addEventList
   document.querySelectorAll("[data-span]").forEach((each) => each.setAttribute("aria-pressed", each === button));
 }));
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", readColours);
+document.addEventListener("visibilitychange", follow);
 readColours();
 follow();
 draw();

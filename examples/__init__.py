@@ -1,0 +1,1 @@
+"""Example applications for Trilithon; each folder stands by itself and says how it is run."""
