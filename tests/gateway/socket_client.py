@@ -7,6 +7,7 @@ import random
 import socket
 import struct
 import time
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
@@ -18,10 +19,14 @@ END_BOUND_S = 1.0
 RECEIVE_BYTES = 262144
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
+SENDABLE = frozenset([1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014, *range(3000, 5000)])
 RESERVED_OPCODES = [3, 4, 5, 6, 7, 11, 12, 13, 14, 15]
 CONTROL_OPCODES = [CLOSE, PING, PONG]
 MASK = b"\x37\xfa\x21\x3d"
 CUTS = ["whole", "bytes", "random"]
+DEFLATE = "permessage-deflate"
+RSV1 = 4
+TAIL = b"\x00\x00\xff\xff"  # what the sender of a compressed message strips
 
 
 def masked(data: bytes, key: bytes) -> bytes:
@@ -112,6 +117,18 @@ class Frame:
         """The reason of a close frame."""
         assert self.opcode == CLOSE, self
         return self.payload[2:].decode()
+
+
+def parameters(element: str) -> dict[str, str | None]:
+    """Read one element of the field: its parameters, each at most once."""
+    name, *rest = (part.strip() for part in element.split(";"))
+    assert name == DEFLATE, element
+    found: dict[str, str | None] = {}
+    for part in rest:
+        key, equals, value = part.partition("=")
+        assert key.strip() not in found, f"{key} is said twice"
+        found[key.strip()] = value.strip().strip('"') if equals else None
+    return found
 
 
 class SocketClient:
@@ -318,4 +335,43 @@ class SocketClient:
         self.expect_end()
 
 
-SENDABLE = frozenset([1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014, *range(3000, 5000)])
+class Squeezed:
+    """The messages of a client in both directions, compressed exactly as the server agreed to, plain if it did not."""
+
+    def __init__(self, client: SocketClient) -> None:
+        agreed = parameters(client.extension or DEFLATE)
+        self.client = client
+        self.client_bits = int(agreed.get("client_max_window_bits") or 15)
+        self.server_bits = int(agreed.get("server_max_window_bits") or 15)
+        self.client_forgets = "client_no_context_takeover" in agreed
+        self.server_forgets = "server_no_context_takeover" in agreed
+        self.deflater: Any = None
+        self.inflater: Any = None
+
+    def payload(self, data: bytes) -> bytes:
+        """Compress a message as the agreement says."""
+        if self.deflater is None or self.client_forgets:
+            self.deflater = zlib.compressobj(9, zlib.DEFLATED, -max(self.client_bits, 9))
+        return (self.deflater.compress(data) + self.deflater.flush(zlib.Z_SYNC_FLUSH))[:-4]
+
+    def send(self, opcode: int, data: bytes) -> None:
+        """Send a message in one frame, compressed if that was agreed."""
+        if self.client.compressed:
+            self.client.send(frame(opcode, self.payload(data), rsv=RSV1))
+        else:
+            self.client.send(frame(opcode, data))
+
+    def expect(self, opcode: int, data: bytes) -> bool:
+        """Read a message and hold it against `data`; return whether it was compressed."""
+        found = self.client.next()
+        assert found is not None and found.fin and found.opcode == opcode, found
+        if not found.rsv:
+            assert found.payload == data
+            return False
+        assert found.payload, "a compressed message cannot be without bytes (RFC 7692 7.2.3.6)"
+        if self.inflater is None or self.server_forgets:
+            self.inflater = zlib.decompressobj(-self.server_bits)
+        inflated = self.inflater.decompress(found.payload + TAIL)
+        assert inflated == data
+        assert not self.inflater.unused_data and not self.inflater.unconsumed_tail
+        return True

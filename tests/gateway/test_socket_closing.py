@@ -14,7 +14,7 @@ from websockets.sync.client import connect
 
 from trilithon.testing import Site, serve
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.spec("WS-ASGI-05")]
 
 every_cut = pytest.mark.parametrize("cut", CUTS)
 both_loops = pytest.mark.parametrize("loop", ["asyncio", "uvloop"])

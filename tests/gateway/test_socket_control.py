@@ -24,7 +24,7 @@ from socket_client import (
     frame,
 )
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.spec("WS-ASGI-05")]
 
 every_cut = pytest.mark.parametrize("cut", CUTS)
 PAYLOADS = [b"", b"H", b"Hello, world!", bytes([0, 255, 254, 253, 252, 251, 0, 255]), b"\xfe" * 124, b"\xfe" * 125]

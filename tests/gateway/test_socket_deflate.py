@@ -10,78 +10,38 @@ from typing import Any
 
 import pytest
 from asgi_apps import error_records
-from socket_apps import Desk, Guest, open_desk
-from socket_client import BINARY, CONTINUATION, CUTS, PING, PONG, TEXT, close_frame, fragments, frame
+from socket_apps import Desk, open_desk
+from socket_client import (
+    BINARY,
+    CONTINUATION,
+    CUTS,
+    DEFLATE,
+    PING,
+    PONG,
+    RSV1,
+    TAIL,
+    TEXT,
+    Squeezed,
+    close_frame,
+    fragments,
+    frame,
+    parameters,
+)
 from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
 from websockets.sync.client import connect
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.spec("WS-ASGI-05")]
 
 every_cut = pytest.mark.parametrize("cut", CUTS)
-RSV1 = 4
-TAIL = b"\x00\x00\xff\xff"
 HELLO = bytes.fromhex("f248cdc9c90700")
 LIMIT_BYTES = 1000
 SIZES = [0, 1, 16, 64, 127, 128, 256, 1024, 4096, 8192, 16384, 32768, 65536, 131072]
-DEFLATE = "permessage-deflate"
 PLAIN_PARAMETERS = {"server_no_context_takeover", "client_no_context_takeover"}
-
-
-def parameters(element: str) -> dict[str, str | None]:
-    """Read one element of the field: its parameters, each at most once."""
-    name, *rest = (part.strip() for part in element.split(";"))
-    assert name == DEFLATE, element
-    found: dict[str, str | None] = {}
-    for part in rest:
-        key, equals, value = part.partition("=")
-        assert key.strip() not in found, f"{key} is said twice"
-        found[key.strip()] = value.strip().strip('"') if equals else None
-    return found
 
 
 def offering(*values: str) -> dict[str, Any]:
     """Return the keywords that make a client offer this, a field line each."""
     return {"fields": [("Sec-WebSocket-Extensions", value) for value in values]}
-
-
-class Squeezed:
-    """Both directions of a client's compression, exactly as the server agreed to."""
-
-    def __init__(self, guest: Guest) -> None:
-        assert guest.extension is not None
-        agreed = parameters(guest.extension)
-        self.guest = guest
-        self.client_bits = int(agreed.get("client_max_window_bits") or 15)
-        self.server_bits = int(agreed.get("server_max_window_bits") or 15)
-        self.client_forgets = "client_no_context_takeover" in agreed
-        self.server_forgets = "server_no_context_takeover" in agreed
-        self.deflater: Any = None
-        self.inflater: Any = None
-
-    def payload(self, data: bytes) -> bytes:
-        """Compress a message as the agreement says."""
-        if self.deflater is None or self.client_forgets:
-            self.deflater = zlib.compressobj(9, zlib.DEFLATED, -max(self.client_bits, 9))
-        return (self.deflater.compress(data) + self.deflater.flush(zlib.Z_SYNC_FLUSH))[:-4]
-
-    def send(self, opcode: int, data: bytes) -> None:
-        """Send a message in one compressed frame."""
-        self.guest.send(frame(opcode, self.payload(data), rsv=RSV1))
-
-    def expect(self, opcode: int, data: bytes) -> bool:
-        """Read a message and hold it against `data`; return whether it was compressed."""
-        found = self.guest.next()
-        assert found is not None and found.fin and found.opcode == opcode, found
-        if not found.rsv:
-            assert found.payload == data
-            return False
-        assert found.payload, "a compressed message cannot be without bytes (RFC 7692 7.2.3.6)"
-        if self.inflater is None or self.server_forgets:
-            self.inflater = zlib.decompressobj(-self.server_bits)
-        inflated = self.inflater.decompress(found.payload + TAIL)
-        assert inflated == data
-        assert not self.inflater.unused_data and not self.inflater.unconsumed_tail
-        return True
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ from socket_client import (
 
 from trilithon.testing import serve
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.spec("WS-ASGI-05")]
 
 LIMIT_BYTES = 1000
 every_cut = pytest.mark.parametrize("cut", CUTS)

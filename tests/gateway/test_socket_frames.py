@@ -20,7 +20,7 @@ from socket_client import (
     frame,
 )
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.spec("WS-ASGI-05")]
 
 SMALL_LIMIT_BYTES = 1000
 LENGTHS = [0, 1, 2, 3, 4, 5, 7, 8, 9, 124, 125, 126, 127, 128, 129, 255, 256, 1000]

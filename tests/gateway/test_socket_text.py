@@ -12,7 +12,7 @@ from socket_client import BINARY, CLOSE, CONTINUATION, CUTS, TEXT, SocketClient,
 
 from trilithon.testing import serve
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.spec("WS-ASGI-05")]
 
 every_cut = pytest.mark.parametrize("cut", CUTS)
 KOSME = "κόσμε".encode()
