@@ -20,6 +20,14 @@ cdef int PREFACE_DUE
 cdef int HEADER_DUE
 cdef int PAYLOAD_DUE
 cdef int HEADER_BYTES
+cdef int MAX_SETTINGS
+cdef int PUSH_PROMISE
+cdef frozenset OF_STREAM
+cdef frozenset OF_CONNECTION
+cdef dict EXACT_BYTES
+cdef dict LEAST_BYTES
+cdef dict KNOWN_FLAGS
+cdef dict NAMES
 
 cdef class Frame:
     cdef readonly int kind

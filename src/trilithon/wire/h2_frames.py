@@ -202,15 +202,13 @@ class FrameReader:
         if self.block_stream:
             if self.kind != CONTINUATION or self.stream_id != self.block_stream:
                 raise H2Error(PROTOCOL_ERROR, "field block interrupted")
-        elif self.kind > DATA:
+        elif self.kind > HEADERS or not self.stream_id:
             self.check_header()
-        elif not self.stream_id:
-            raise H2Error(PROTOCOL_ERROR, "DATA on stream zero")
         self.state = PAYLOAD_DUE
         self.wanted = HEADER_BYTES + self.length
 
     def check_header(self) -> None:
-        """Check type, stream and length of any frame but DATA, outside of a field block; raises H2Error."""
+        """Check type, stream and length of a frame outside of a field block; raises H2Error."""
         kind = self.kind
         name = NAMES.get(kind)
         if name is None:
@@ -366,14 +364,14 @@ def check_setting(identifier: int, value: int) -> None:
         raise H2Error(PROTOCOL_ERROR, "maximum frame size out of range")
 
 
-HEADER = Struct(">BHBBL")
+pack_header = Struct(">BHBBL").pack
 NUMBER = Struct(">L")
 SETTING = Struct(">HL")
 
 
 def write_header(length: int, kind: int, flags: int, stream_id: int) -> bytes:
     """Return the header of a frame; the caller sends `length` bytes of payload behind it."""
-    return HEADER.pack(length >> 16, length & 0xFFFF, kind, flags, stream_id)
+    return pack_header(length >> 16, length & 0xFFFF, kind, flags, stream_id)
 
 
 def write_field_block(stream_id: int, block: bytes, end_stream: bool, max_frame_bytes: int) -> bytes:
