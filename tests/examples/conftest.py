@@ -53,3 +53,18 @@ def serve_example() -> Iterator[Callable[..., ExampleServer]]:
     yield serve
     for server in servers:
         server.close()
+
+
+@pytest.fixture(scope="session")
+def shared_example() -> Iterator[Callable[[str], ExampleServer]]:
+    """Return a function that serves an example once for all tests that disturb nobody there."""
+    servers: dict[str, ExampleServer] = {}
+
+    def serve(target: str) -> ExampleServer:
+        if target not in servers:
+            servers[target] = ExampleServer(["--app-dir", "examples", target], {})
+        return servers[target]
+
+    yield serve
+    for server in servers.values():
+        server.close()

@@ -8,12 +8,12 @@ pytestmark = pytest.mark.real
 
 
 @pytest.fixture
-def chat(serve_example):
-    """Serve the chat."""
-    return serve_example("chat.app:app")
+def chat(shared_example):
+    """Serve the chat; every test has a room of its own."""
+    return shared_example("chat.app:app")
 
 
-def enter(window: Window, name: str, room: str = "lobby") -> Window:
+def enter(window: Window, name: str, room: str) -> Window:
     """Go through the door."""
     for field, text in (("#name", name), ("#room", room)):
         element = window.one(field)
@@ -49,9 +49,9 @@ def pending(window: Window) -> int:
 
 
 def test_two_windows_talk_to_each_other(chat, open_window):
-    ada = enter(open_window(chat.url), "Ada")
+    ada = enter(open_window(chat.url), "Ada", "terrace")
     ada.until_data("state", "open")
-    grace = enter(open_window(chat.url), "Grace")
+    grace = enter(open_window(chat.url), "Grace", "terrace")
     ada.until_text("#log", "Grace came in")
     assert people(ada) == ["Ada", "Grace"]
 
@@ -82,9 +82,9 @@ def test_who_comes_late_reads_what_was_said_and_rooms_are_apart(chat, open_windo
 
 
 def test_one_person_may_have_several_windows(chat, open_window):
-    ada = enter(open_window(chat.url), "Ada")
+    ada = enter(open_window(chat.url), "Ada", "mirror")
     ada.until_data("state", "open")
-    twin = enter(open_window(chat.url), "Ada")
+    twin = enter(open_window(chat.url), "Ada", "mirror")
     say(twin, "also me")
     until_heard(ada, "also me")
     assert people(ada) == people(twin) == ["Ada"]
@@ -94,9 +94,10 @@ def test_one_person_may_have_several_windows(chat, open_window):
     assert "left" not in ada.text("#log")
 
 
-def test_the_pages_find_back_after_a_restart(chat, open_window):
-    ada = enter(open_window(chat.url), "Ada")
-    grace = enter(open_window(chat.url), "Grace")
+def test_the_pages_find_back_after_a_restart(serve_example, open_window):
+    chat = serve_example("chat.app:app")
+    ada = enter(open_window(chat.url), "Ada", "lobby")
+    grace = enter(open_window(chat.url), "Grace", "lobby")
     say(ada, "before")
     until_heard(grace, "before")
 
@@ -118,6 +119,6 @@ def test_the_door_says_why_somebody_cannot_come_in(chat, open_window):
     window = open_window(chat.url)
     window.one("#name")
     window.run("document.getElementById('name').removeAttribute('maxlength')")
-    enter(window, "A" * 40)
+    enter(window, "A" * 40, "porch")
     window.until_text("#refusal", "a name has 1 to 24 characters")
-    enter(window, "Ada").until_data("state", "open")
+    enter(window, "Ada", "porch").until_data("state", "open")

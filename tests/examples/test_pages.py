@@ -54,9 +54,12 @@ return [...found];
 
 @pytest.mark.real
 @pytest.mark.parametrize("example", EXAMPLES)
-def test_the_page_fits_and_can_be_read(serve_example, open_window, example, tmp_path):
-    target = TARGETS.get(example, f"{example}.app:app")
-    window = open_window(serve_example(target, SENSORS_DATABASE=str(tmp_path / "sensors.sqlite3")).url)
+def test_the_page_fits_and_can_be_read(shared_example, serve_example, open_window, example, tmp_path):
+    if example == "sensors":
+        server = serve_example(TARGETS[example], SENSORS_DATABASE=str(tmp_path / "sensors.sqlite3"))
+    else:
+        server = shared_example(f"{example}.app:app")
+    window = open_window(server.url)
     fill(window, example)
     assert window.run(NAMELESS) == []
     for width in (360, 768, 1400):

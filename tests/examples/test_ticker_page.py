@@ -19,9 +19,9 @@ return sum;
 
 
 @pytest.fixture
-def ticker(serve_example):
+def ticker(shared_example):
     """Serve the ticker."""
-    return serve_example("ticker.app:app")
+    return shared_example("ticker.app:app")
 
 
 def ticks(window: Window) -> int:
@@ -50,7 +50,8 @@ def test_the_chart_moves(ticker, open_window):
     assert window.text(".tile:nth-child(3) .value")[:3] == window.text("#price")[:3]
 
 
-def test_the_chart_resumes_after_a_restart(ticker, open_window):
+def test_the_chart_resumes_after_a_restart(serve_example, open_window):
+    ticker = serve_example("ticker.app:app")
     window = open_window(ticker.url)
     window.until_data("state", "open")
     until_more(window, 2)
