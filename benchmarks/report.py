@@ -7,7 +7,7 @@ from pathlib import Path
 from benchmarks.cases import SETTINGS, Case, Kind
 from benchmarks.catalogue import ALL_CASES
 from benchmarks.claim_report import claim_table
-from benchmarks.results import Results
+from benchmarks.results import COMMAND_SEPARATOR, Results
 from benchmarks.socket_report import churn_table, message_table
 from benchmarks.tables import Cells, by_cost, fault_note, number, table, title_of
 from benchmarks.targets import KEPT_UP, TARGETS, Target, ratio
@@ -143,8 +143,9 @@ def markdown(results: Results) -> str:
     """Return the page."""
     versions = ", ".join(f"{name} {version}" for name, version in sorted(results.versions.items()))
     machine = "; ".join(f"{name}: {value}" for name, value in results.machine.items())
+    commands = " and ".join(f"`{command}`" for command in results.command.split(COMMAND_SEPARATOR))
     lines = ["# What a request costs: trilithon and its peers, measured side by side in one run", ""]
-    lines += [f"Written by `{results.command}`. Do not edit.", "", READING]
+    lines += [f"Written by {commands}. Do not edit.", "", READING]
     lines += [f"Machine: {machine}.", "", f"Versions: {versions}.", ""]
     lines += target_lines(results)
     for case in ALL_CASES:

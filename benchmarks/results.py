@@ -1,9 +1,14 @@
 """The figures of a run: what was measured of which server in which case, and the middle of the rounds."""
 
+import json
 import statistics
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 
 from benchmarks.trial import Figures
+
+COMMAND_SEPARATOR = " and "
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,29 @@ class Results:
         """List the servers that met a case, in the order they did so first."""
         return list(dict.fromkeys(outcome.server for outcome in self.outcomes if outcome.case == case))
 
+    def onto(self, published: "Results", cases: Collection[str]) -> "Results":
+        """Return the published results with these cases replaced by this run's."""
+        kept = [outcome for outcome in published.outcomes if outcome.case not in cases]
+        if not kept:
+            return self
+        own = [outcome for outcome in self.outcomes if outcome.case in cases]
+        machine = {**published.machine, **self.machine}
+        # Every command line says its own.
+        machine.pop("rounds", None)
+        machine.pop("cut short", None)
+        commands = dict.fromkeys([*published.command.split(COMMAND_SEPARATOR), self.command])
+        versions = {**published.versions, **self.versions}
+        return Results(machine, COMMAND_SEPARATOR.join(commands), versions, [*kept, *own])
+
     def raw(self) -> dict[str, object]:
         """Return everything as plain values."""
         return asdict(self)
+
+
+def read(directory: Path) -> Results | None:
+    """Read what a run wrote, None when there is nothing."""
+    path = directory / "results.json"
+    if not path.exists():
+        return None
+    kept = json.loads(path.read_text())
+    return Results(**{**kept, "outcomes": [Outcome(**outcome) for outcome in kept["outcomes"]]})

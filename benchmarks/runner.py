@@ -16,18 +16,17 @@ from pathlib import Path
 
 from benchmarks.cases import SETTINGS, Case, Kind
 from benchmarks.catalogue import ALL_CASES
-from benchmarks.claim_cases import ClaimCase
+from benchmarks.claim_cases import CLAIM_CASES, ClaimCase
 from benchmarks.claim_trial import measure_claim
 from benchmarks.environment import ROOT, Environment, EnvironmentFault, prepare
 from benchmarks.load import Driver, LoadError
 from benchmarks.machine import describe
-from benchmarks.report import write
+from benchmarks.publish import conclude
 from benchmarks.results import Outcome, Results
 from benchmarks.servers import SERVERS, Server
 from benchmarks.socket_cases import SocketCase
 from benchmarks.socket_load import SocketDriver
 from benchmarks.socket_trial import measure_sockets
-from benchmarks.targets import TARGETS
 from benchmarks.trial import Bench, Figures, StartFault, Trial, measure
 
 OFFERED_SHARE = {"half": 0.5, "90%": 0.9}
@@ -57,13 +56,25 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, help="how often each server meets each case (3, with --quick 1)")
     parser.add_argument("--seconds", type=int, help="how long each lasts, in whole seconds (2, with --quick 1)")
     parser.add_argument("--quick", action="store_true", help="one short round, only the peers that a target names")
-    parser.add_argument("--minutes", type=float, default=25, help="begin no measurement after this time (25)")
+    parser.add_argument(
+        "--claim", action="store_true", help="WSGI or ASGI: measure the sensors, write docs/choosing.md"
+    )
+    parser.add_argument("--update", action="store_true", help="publish these cases, keep the published others")
+    parser.add_argument("--minutes", type=float, default=60, help="begin no measurement after this time (60)")
     parser.add_argument("--output", type=Path, metavar="DIR", help="where RESULTS.md and results.json go")
     kept = ROOT / ".venv-bench"
     parser.add_argument("--env", type=Path, default=kept, metavar="DIR", help="where the environments are kept")
     parser.add_argument("--built", type=Path, metavar="DIR", help="measure the trilithon in this directory, as it is")
     parser.add_argument("--list", action="store_true", help="name the cases and servers, measure nothing")
     chosen = parser.parse_args(words)
+    if chosen.claim:
+        chosen.cases = [case.name for case in CLAIM_CASES]
+        chosen.update = True
+        # Its longest load takes a minute to settle, so once is the default.
+        chosen.rounds = chosen.rounds or 1
+        chosen.seconds = chosen.seconds or 10
+    if chosen.update and (chosen.servers or chosen.quick):
+        parser.error("--update publishes whole cases: leave out --servers and --quick")
     chosen.rounds = chosen.rounds or (1 if chosen.quick else 3)
     chosen.seconds = chosen.seconds or (1 if chosen.quick else 2)
     if not (1 <= chosen.rounds <= 20 and 1 <= chosen.seconds <= 60):
@@ -121,6 +132,17 @@ def plan_round(chosen: argparse.Namespace, cases: list[Case], number: int) -> It
                 yield case, server, setting
 
 
+def chosen_cases(chosen: argparse.Namespace) -> list[Case]:
+    """List the cases of this run."""
+    return [case for case in ALL_CASES if is_chosen(case.name, chosen.cases)]
+
+
+def first_round(chosen: argparse.Namespace) -> list[tuple[str, str, str]]:
+    """Name the case, server and setting of every measurement that a whole run makes at least once."""
+    planned = plan_round(chosen, chosen_cases(chosen), 0)
+    return [(case.name, server.name, setting) for case, server, setting in planned]
+
+
 def describe_figures(figures: dict[str, float]) -> str:
     """Return one line about a measurement for the person who waits."""
     if "kib_per_connection" in figures:
@@ -152,7 +174,7 @@ def attempt(bench: Bench, results: Results, trial: Trial) -> None:
 
 def run_rounds(bench: Bench, chosen: argparse.Namespace, results: Results) -> None:
     """Measure everything chosen, round by round, until done or out of time."""
-    cases = [case for case in ALL_CASES if is_chosen(case.name, chosen.cases)]
+    cases = chosen_cases(chosen)
     deadline_s = time.monotonic() + chosen.minutes * 60
     for number in range(chosen.rounds):
         say(f"round {number + 1} of {chosen.rounds}")
@@ -188,38 +210,12 @@ def allow_many_files() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def note_noise(results: Results) -> None:
-    """Record how much of the server's core others used while it was measured."""
-    shares = sorted(
-        outcome.figures["neighbours_share"]
-        for outcome in results.outcomes
-        if outcome.figures and "neighbours_share" in outcome.figures
-    )
-    if shares:
-        median, most = shares[len(shares) // 2], shares[-1]
-        results.machine["others on the server's core"] = f"median {median:.1%}, at most {most:.1%}"
-
-
 def public_command(chosen: argparse.Namespace) -> str:
     """Return the command line that measures the same, without the places it was told to use."""
-    words = ["scripts/bench", *(["--quick"] if chosen.quick else [])]
-    for name in ("cases", "servers"):
+    words = ["scripts/bench", *(f"--{name}" for name in ("quick", "claim") if getattr(chosen, name))]
+    for name in ("servers",) if chosen.claim else ("cases", "servers"):
         words += [f"--{name}", *getattr(chosen, name)] if getattr(chosen, name) else []
     return shlex.join([*words, "--rounds", str(chosen.rounds), "--seconds", str(chosen.seconds)])
-
-
-def conclude(results: Results, chosen: argparse.Namespace) -> None:
-    """Write the files and say how the targets stand."""
-    is_partial = chosen.quick or chosen.cases or chosen.servers
-    directory = chosen.output or (ROOT / ".cache" / "bench" if is_partial else ROOT / "benchmarks")
-    note_noise(results)
-    write(results, directory)
-    for target in TARGETS:
-        value = target.figure(results)
-        if value is not None:
-            sign = "at least" if target.is_minimum else "at most"
-            say(f"{'ok  ' if target.is_met(value) else 'MISS'} {target.text}: {value:.2f} ({sign} {target.limit:.2f})")
-    say(f"written: {os.path.relpath(directory)}/RESULTS.md and results.json")
 
 
 def main(words: Sequence[str]) -> int:
@@ -246,12 +242,12 @@ def main(words: Sequence[str]) -> int:
         machine = describe(bench.core is not None)
         machine["rounds"] = f"{chosen.rounds} of {chosen.seconds} s"
         results = Results(machine, public_command(chosen), versions)
+        code = 0
         try:
             run_rounds(bench, chosen, results)
         except KeyboardInterrupt:
             say("interrupted: what was measured is written")
             results.machine["cut short"] = "interrupted"
-            conclude(results, chosen)
-            return 130
-        conclude(results, chosen)
-    return 0
+            code = 130
+        conclude(results, chosen, first_round(chosen), say)
+    return code
