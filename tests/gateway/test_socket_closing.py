@@ -381,6 +381,21 @@ def test_a_client_that_ends_and_half_closes_is_answered(desk: Desk, last: bytes,
             guest.told("x", code=code, reasons=("", reason))
 
 
+@pytest.mark.spec("WS-CLS-01", "WS-CLS-08")
+@pytest.mark.parametrize(("last", "code"), [(close_frame(1001), 1001), (frame(3), 1002)], ids=["close", "failure"])
+def test_a_half_close_does_not_take_back_an_answer_that_waits(last: bytes, code: int) -> None:
+    recorder = Held()
+    with open_desk(recorder, ws_close_timeout_s=0.3) as desk, desk.open() as guest:
+        guest.send(frame(TEXT, "x"))
+        guest.expect_alive()
+        guest.send(last)
+        guest.half_close()
+        reason = guest.expect_close(code).reason
+        guest.expect_end()
+        recorder.gate(guest.path).open()
+        guest.told("x", code=code, reasons=("", reason))
+
+
 @pytest.mark.spec("WS-CLS-06", "WS-CLS-08", "WS-CLS-13")
 @pytest.mark.parametrize("way", ["close", "reset"])
 @pytest.mark.parametrize("last", [close_frame(1000), frame(3), frame(TEXT, b"\xff")], ids=["close", "opcode", "text"])
