@@ -56,9 +56,9 @@ cdef class Crew:
     cpdef settle(self, Exchange exchange)
     @cython.locals(connection=Connection, engine=Engine)
     cpdef settle_away(self, Exchange exchange)
-    @cython.locals(exchange=Exchange)
+    @cython.locals(exchange=Exchange, waited=bint)
     cpdef work(self, Follower follower)
     @cython.locals(start=double)
-    cpdef call_measured(self, Exchange exchange)
+    cpdef bint call_measured(self, Exchange exchange) except -1
     @cython.locals(term=Term)
     cpdef before_waiting(self)

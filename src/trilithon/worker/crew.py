@@ -1,7 +1,9 @@
 """The crew driver: threads that take turns at leading; the leader polls and calls the application itself."""
 
 import _thread
+import itertools
 import logging
+import resource
 import threading
 import time
 from collections import deque
@@ -28,6 +30,15 @@ CALM_CALLS = 64
 LONG_CALL_WEIGHT = 32
 # A call that takes longer blocks or computes; far above what a constant answer takes.
 LONG_CALL_S = 0.0005
+
+THIS_THREAD = getattr(resource, "RUSAGE_THREAD", None)
+uncounted = itertools.count()
+
+
+def waits() -> int:
+    """Return how often this thread has waited for something so far; a new number each time where nobody counts."""
+    # Not the times it was put off its processor: on a crowded machine that happens to the shortest of calls.
+    return resource.getrusage(THIS_THREAD).ru_nvcsw if THIS_THREAD is not None else next(uncounted)
 
 
 class Term:
@@ -172,6 +183,7 @@ class Crew:
         engine = self.engine
         runnable = self.runnable
         pulse = self.pulse
+        pulse.thread = threading.get_native_id()
         since = pulse.ticks
         while not self.stopped:
             if not runnable or (self.away >= self.threads and self.all_away()):
@@ -280,35 +292,38 @@ class Crew:
         gateway.run(exchange)
 
     def work(self, follower: Follower) -> None:
-        """Run what is waiting while another thread leads; returns as a follower when there is nothing."""
+        """Run what is waiting while another thread leads; returns as a follower when that one can do it alone.
+
+        Two threads that run short calls only take the GIL from each other. The leader runs none while all are away.
+        """
         runnable = self.runnable
+        waited = True
         while True:
-            try:
-                exchange = runnable.popleft()
-            except IndexError:
-                with self.lock:
-                    if runnable:
-                        continue
+            with self.lock:
+                if not runnable or not (waited or self.promoting or self.away >= self.threads):
                     self.away -= 1
                     follower.term = None
                     self.idle.append(follower)
                     return
-            if self.promoting:
-                self.call_measured(exchange)
-            else:
-                self.run(exchange)
+            try:
+                exchange = runnable.popleft()
+            except IndexError:
+                continue  # another thread was faster
+            waited = self.call_measured(exchange)
             self.settle_away(exchange)
 
-    def call_measured(self, exchange: Exchange) -> None:
-        """Run an exchange and count whether calls have become short again."""
+    def call_measured(self, exchange: Exchange) -> bool:
+        """Run an exchange and count whether calls have become short again; returns whether this one waited long."""
         start = time.monotonic()
+        before = waits()
         self.run(exchange)
-        if time.monotonic() - start > LONG_CALL_S:
+        if time.monotonic() - start > LONG_CALL_S and waits() != before:
             self.calm = max(0, self.calm - LONG_CALL_WEIGHT)
-        else:
-            self.calm += 1
-            if self.calm > CALM_CALLS:
-                self.promoting = False
+            return True
+        self.calm += 1
+        if self.calm > CALM_CALLS:
+            self.promoting = False
+        return False
 
     def before_waiting(self) -> None:
         """Write others' output before this thread waits for a client inside the application."""

@@ -9,21 +9,27 @@ TICK_S = 0.001
 # A sentinel that gets the GIL later than this on average sees a busy interpreter: more threads would only fight for it.
 PRESSED_S = 0.0015
 QUIET_TICKS = 50
+# A leader that computes so long in one call is relieved, so that short calls need not wait for its end. Above what a
+# full collection of a framework's garbage takes.
+PATIENCE_S = 0.02
 
 
 class Sentinel:
     """Watches a crew from its own thread; sleeps when nothing runs.
 
-    A leader whose pulse stands still inside the application is relieved. How long the sentinel then waits for the GIL
-    tells why it stood still. Near zero, the application waits for something outside and another thread can use the
-    time: the crew then promotes before each call. Near the switch interval the interpreter is the bottleneck, more
-    threads would only fight for it, and calls stay inline.
+    A leader whose pulse stands still inside the application is relieved when it waits for something. One that is only
+    waiting for a processor, because the machine is crowded, goes on by itself, and one that computes is left alone for
+    a while. How long the sentinel waits for the GIL tells the rest. Near zero, another thread can use the time: when
+    that is no accident, the crew promotes before each call. Near the switch interval the interpreter is the
+    bottleneck, more threads would only fight for it, and calls stay inline.
     """
 
     def __init__(self, crew: Crew) -> None:
         self.crew = crew
         self.late_s = 0.0
         self.relieved_at = -2 * CALM_CALLS
+        self.computing_at = 0
+        self.computed_s = 0.0
 
     def start(self) -> None:
         """Begin watching."""
@@ -53,24 +59,40 @@ class Sentinel:
             self.crew.promoting = False
 
     def relieve(self, late_s: float) -> None:
-        """Let another thread lead while the leader is inside the application."""
+        """Let another thread lead while the leader is inside the application, if that is of use."""
         crew = self.crew
+        pulse = crew.pulse
+        beats = pulse.stood_at
+        is_free = late_s < PRESSED_S
+        if not self.holds_up(beats, is_free):
+            return
         with crew.lock:
-            if crew.pulse.beats != crew.pulse.stood_at:
+            if pulse.beats != beats:
                 return  # it went on while the sentinel waited for the GIL
             try:
                 crew.term.door.pop()
             except IndexError:
                 return
             # One leader that stood still may have met a hiccup of the machine; two within a few calls are no accident.
-            beats = crew.pulse.beats
-            if late_s < PRESSED_S and beats - self.relieved_at < 2 * CALM_CALLS:
+            if is_free and beats - self.relieved_at < 2 * CALM_CALLS:
                 self.late_s = 0.0
                 crew.calm = 0
                 crew.promoting = True
             self.relieved_at = beats
             crew.away += 1
             crew.promote()
+
+    def holds_up(self, beats: int, is_free: bool) -> bool:
+        """Tell whether a leader that stood still at `beats`, the GIL free or not, keeps others from being served."""
+        pulse = self.crew.pulse
+        if beats != self.computing_at:
+            self.computing_at = beats
+            self.computed_s = 0.0
+        self.computed_s += pulse.ran_s
+        if pulse.ran_s < TICK_S / 2:
+            return pulse.asleep
+        # Who computes without the GIL, as when hashing, leaves it to others; who holds it gets a reasonable time.
+        return is_free or self.computed_s >= PATIENCE_S
 
     def doze(self) -> None:
         """Sleep until the next call."""
