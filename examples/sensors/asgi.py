@@ -24,17 +24,21 @@ FORM_OVERHEAD_BYTES = 4096
 
 
 class Desk:
-    """What the running application holds: the client of the remote service and the threads of the database."""
+    """What the running application holds: the clients of the remote service and the threads of the database."""
 
-    def __init__(self, client: httpx.AsyncClient) -> None:
-        self.client = client
+    def __init__(self) -> None:
         self.address = upstream.neighbour.address()
         self.database = store.configured()
         # SQLite has one writer at a time, so more threads would only wait for each other.
         self.writer = ThreadPoolExecutor(1, "sensors-writer")
         self.reader = ThreadPoolExecutor(1, "sensors-reader")
-        # httpx looks through its whole queue at every request; a short queue there, the long one here.
-        self.lines = asyncio.Semaphore(upstream.MAX_CONNECTIONS)
+        # One client with many connections looks at every idle one at each request; a client for each costs the same
+        # however many there are. The last one used comes first, so that as few connections as possible are kept open.
+        self.clients: asyncio.LifoQueue[httpx.AsyncClient] = asyncio.LifoQueue()
+        context = httpx.create_ssl_context()
+        for _ in range(upstream.MAX_CALLS):
+            # `trust_env` off: the service is a neighbour, never behind a proxy that the environment names.
+            self.clients.put_nowait(httpx.AsyncClient(timeout=upstream.TIMEOUT_S, trust_env=False, verify=context))
 
     async def write(self, method: Callable[..., Any], *arguments: Any) -> Any:
         """Call a method of the store that writes, and wait for it without blocking."""
@@ -46,29 +50,31 @@ class Desk:
 
     async def offsets(self, station: str) -> dict[str, float]:
         """Ask the remote service; raises httpx.HTTPError, ValueError or KeyError when it gives no good answer."""
-        async with self.lines:
-            answer = await self.client.get(self.address + upstream.path_of(station))
+        client = await self.clients.get()
+        try:
+            answer = await client.get(self.address + upstream.path_of(station))
+        finally:
+            self.clients.put_nowait(client)
         offsets: dict[str, float] = answer.raise_for_status().json()["offsets"]
         return offsets
 
-    def close(self) -> None:
-        """Wait for what is being written and close the database."""
-        self.writer.shutdown()
-        self.reader.shutdown()
+    async def close(self) -> None:
+        """Wait for what is being written and close everything."""
+        await asyncio.to_thread(self.writer.shutdown)
+        await asyncio.to_thread(self.reader.shutdown)
         self.database.close()
+        while not self.clients.empty():
+            await self.clients.get_nowait().aclose()
 
 
 @asynccontextmanager
 async def lifespan(_: Starlette) -> AsyncIterator[dict[str, Desk]]:
     """Open the desk when the server starts and close it when it stops."""
-    limits = httpx.Limits(max_connections=upstream.MAX_CONNECTIONS)
-    # `trust_env` off: the service is a neighbour, never behind a proxy that the environment names.
-    async with httpx.AsyncClient(timeout=upstream.TIMEOUT_S, trust_env=False, limits=limits) as client:
-        desk = Desk(client)
-        try:
-            yield {"desk": desk}
-        finally:
-            await asyncio.to_thread(desk.close)
+    desk = Desk()
+    try:
+        yield {"desk": desk}
+    finally:
+        await desk.close()
 
 
 async def take_upload(request: Request) -> Response:

@@ -52,7 +52,8 @@ class Store:
     def begin_upload(self, upload: Upload, interface: str) -> int:
         """Write down that an upload came, before anything can fail, and return its number."""
         row = (upload.station, interface, time.time(), len(upload.readings))
-        with self.transaction() as database:
+        database = self.connection()
+        with self.writing:
             cursor = database.execute(
                 "INSERT INTO upload (station, interface, received_s, readings, state) VALUES (?, ?, ?, ?, 'received')",
                 row,
@@ -82,7 +83,8 @@ class Store:
 
     def fail_upload(self, number: int) -> None:
         """Write down that the remote service did not answer."""
-        with self.transaction() as database:
+        database = self.connection()
+        with self.writing:
             database.execute("UPDATE upload SET state = 'failed' WHERE id = ?", (number,))
 
     def overview(self) -> dict[str, Any]:
@@ -120,7 +122,7 @@ class Store:
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Write within the block; what it wrote is kept when the block ends, and undone when it raises."""
+        """Write several things within the block; they are kept when it ends, and undone when it raises."""
         database = self.connection()
         with self.writing:
             # IMMEDIATE waits for another process here, where waiting is possible, and not in the middle.

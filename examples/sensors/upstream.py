@@ -13,8 +13,8 @@ from urllib.parse import quote, unquote
 
 WORK_S = 0.020
 TIMEOUT_S = 10.0
-# As many connections as either application keeps to this service.
-MAX_CONNECTIONS = 64
+# As many calls as the ASGI application has on their way at once; the WSGI application has one for each thread.
+MAX_CALLS = 64
 
 # What is off at a station lies within half of this, either way.
 SPREAD = {"temperature": 0.4, "humidity": 1.5, "pressure": 0.8}

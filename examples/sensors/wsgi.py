@@ -1,6 +1,7 @@
 """The sensors as a WSGI application in Flask: plain blocking code, one thread for each upload on its way."""
 
 import atexit
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,20 @@ FORM_OVERHEAD_BYTES = 4096
 app = Flask(__name__, static_folder=None)
 app.config["MAX_CONTENT_LENGTH"] = MAX_UPLOAD_BYTES + FORM_OVERHEAD_BYTES
 database = store.configured()
-# `trust_env` off: the service is a neighbour, never behind a proxy that the environment names.
-client = httpx.Client(
-    timeout=upstream.TIMEOUT_S, trust_env=False, limits=httpx.Limits(max_connections=upstream.MAX_CONNECTIONS)
-)
 atexit.register(database.close)
-atexit.register(client.close)
+
+
+class Clients(threading.local):
+    """The client of the remote service that belongs to the calling thread, so that none waits for another."""
+
+    def __init__(self) -> None:
+        # `trust_env` off: the service is a neighbour, never behind a proxy that the environment names.
+        self.mine = httpx.Client(timeout=upstream.TIMEOUT_S, trust_env=False, verify=CONTEXT)
+        atexit.register(self.mine.close)
+
+
+CONTEXT = httpx.create_ssl_context()
+clients = Clients()
 
 
 @app.post("/uploads")
@@ -33,7 +42,7 @@ def take_upload() -> tuple[Response, int]:
     received = parse()
     number = database.begin_upload(received, "WSGI")
     try:
-        answer = client.get(upstream.neighbour.address() + upstream.path_of(received.station))
+        answer = clients.mine.get(upstream.neighbour.address() + upstream.path_of(received.station))
         offsets = answer.raise_for_status().json()["offsets"]
     except (httpx.HTTPError, ValueError, KeyError):
         database.fail_upload(number)
