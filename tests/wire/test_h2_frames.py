@@ -2,6 +2,7 @@
 
 import random
 import time
+import tracemalloc
 from collections.abc import Callable
 
 import pytest
@@ -417,6 +418,17 @@ def test_the_time_grows_with_the_bytes(unit: bytes, cut: int) -> None:
 
     size = 30_000 * min(cut, 5)
     assert any(seconds(make(2 * size)) < 3 * seconds(make(size)) for _ in range(5))
+
+
+def test_nothing_is_held_once_all_is_taken() -> None:
+    reader = greeted()
+    tracemalloc.start()
+    try:
+        reader.feed(raw(0x63, 0, 0, b"x" * 5000) * 20)
+        drain(reader)
+        assert tracemalloc.get_traced_memory()[0] < 10_000
+    finally:
+        tracemalloc.stop()
 
 
 class TestWriting:

@@ -80,7 +80,7 @@ class TestRepresentations:
         field = fresh()
         assert code_field(field) is code_field(field)
 
-    @pytest.mark.parametrize("value", [b"\xff\xfe", b"\x00", b"~"])
+    @pytest.mark.parametrize("value", [b"\xff\xfe", b"\x00", b"~", b"1"])
     def test_huffman_only_where_it_is_shorter(self, value: bytes) -> None:
         assert Encoder().encode([(b"content-length", value)]) == b"\x0f\x0d" + bytes([len(value)]) + value
 
@@ -91,6 +91,13 @@ class TestRepresentations:
             warm(field)
             assert [kinds(encoder.encode([field])) for _ in range(3)][2] == kind
         assert len(encoder.table) == 1
+
+    def test_a_quarter_of_a_small_table_is_large(self) -> None:
+        encoder = Encoder(400)
+        fields = [(b"server", b"y" * 62), (b"server", b"y" * 63)]
+        said = len(update(400))
+        assert kinds(encoder.encode(fields[:1])[said:]) == "incremental"
+        assert {kinds(encoder.encode(fields[1:])) for _ in range(3)} == {"without"}
 
     @pytest.mark.parametrize("bad", [("server", "text"), (b"server", None), (b"server",), (b"server", 1)])
     def test_what_is_no_pair_of_bytes_changes_nothing(self, bad) -> None:
@@ -216,6 +223,12 @@ class TestGeneration:
             blocks.append((encoder.encode(fields), encoder.generation == before))
         assert [same for _, same in blocks] == [False, False] + [True] * 6
         assert len({block for block, same in blocks if same}) == 1
+
+    def test_it_changes_when_a_field_turns_out_to_repeat(self) -> None:
+        encoder = Encoder()
+        before = encoder.generation
+        encoder.encode([fresh()])
+        assert encoder.generation != before
 
     def test_it_changes_with_the_limit_and_with_the_update(self) -> None:
         encoder = Encoder()
