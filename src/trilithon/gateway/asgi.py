@@ -11,7 +11,7 @@ from trilithon.foundation.limits import SocketLimits
 from trilithon.gateway.asgi_call import App, Call, Gateway, Scope
 from trilithon.gateway.asgi_http import HttpCall
 from trilithon.gateway.asgi_socket import SocketCall, SocketTerms
-from trilithon.wire.exchange import Exchange
+from trilithon.wire.exchange import Exchange, describe
 from trilithon.wire.handshake import HandshakeError, is_handshake, read_handshake
 
 log = logging.getLogger("trilithon.error")
@@ -120,8 +120,11 @@ class AsgiGateway(Gateway):
 
     def end_streams(self) -> None:
         """The server stops: tell streams and sockets that it is over; plain requests go on."""
-        for call in list(self.running):
-            call.end_stream()
+        told = [call for call in list(self.running) if call.end_stream()]
+        for call in told:
+            log.debug("%s: told that the server stops", describe(call.exchange))
+        if told:
+            log.info("%d open streams and WebSockets were told that the server stops", len(told))
 
     def cancel(self) -> list[Exchange]:
         """Cancel all calls that still run; returns their exchanges."""

@@ -243,8 +243,9 @@ class Call(Receiver):
         """Leave nothing of a call that has ended."""
         raise NotImplementedError
 
-    def end_stream(self) -> None:
-        """The server stops: tell an application that streams without end that it is over."""
+    def end_stream(self) -> bool:
+        """The server stops: tell an application that streams without end that it is over; returns whether it is one."""
+        return False
 
 
 def only_disconnects(error: BaseException) -> bool:

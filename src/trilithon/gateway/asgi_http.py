@@ -26,6 +26,8 @@ class HttpCall(Call):
         try:
             kind = message["type"]
             if kind == "http.response.body":
+                if self.ending and message.get("more_body", False):
+                    self.told = True
                 if self.told:
                     raise ClientDisconnected("the client is gone")
                 body = message.get("body", b"")
@@ -83,7 +85,7 @@ class HttpCall(Call):
 
     def disconnect(self) -> Message:
         """Say that it is over; from now on send raises."""
-        if self.exchange.outbound is not ENDED:
+        if self.exchange.outbound is not ENDED and not self.ending:
             self.told = True
         return {"type": "http.disconnect"}
 
@@ -94,7 +96,7 @@ class HttpCall(Call):
         exchange = self.exchange
         if exchange.outbound is LOST:
             return
-        if self.told:
+        if self.told or self.ending:
             self.give_up()
         elif exchange.outbound is not FRESH and exchange.room() == 0:
             exchange.end(b"")
@@ -113,12 +115,15 @@ class HttpCall(Call):
         # Circles would be left to the garbage collector, a tenth of a small request's cost.
         exchange.receiver = None
 
-    def end_stream(self) -> None:
-        """A response that flows without a declared end is told that its client is gone; others get their time."""
+    def end_stream(self) -> bool:
+        """A response that flows without a declared end is told that its client is gone; others get their time.
+
+        Its last event is still sent, so that it can end well; any other raises.
+        """
         exchange = self.exchange
         response = exchange.response
-        if exchange.outbound is FLOWING and response is not None and response.length < 0 and not self.told:
-            log.info("%s: the server stops, the stream is told to end", describe(exchange))
-            self.ending = True
-            self.told = True
-            self.lost()
+        if exchange.outbound is not FLOWING or response is None or response.length >= 0 or self.told:
+            return False
+        self.ending = True
+        self.lost()
+        return True

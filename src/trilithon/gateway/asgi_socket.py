@@ -117,8 +117,11 @@ class SocketCall(Call):
         elif self.told or self.settled or exchange.outbound is not FLOWING or not socket.may_send():
             raise ClientDisconnected("the WebSocket is closed")
         else:
-            for part in self.terms.fanout.frame(socket, payload):
+            parts = self.terms.fanout.frame(socket, payload)
+            for part in parts:
                 exchange.write(part)
+            if len(parts) > 1:
+                exchange.carrier.push(exchange, False)  # while it is in the cache; small ones are gathered
 
     def accept(self, message: Message) -> None:
         """Accept the handshake."""
@@ -292,7 +295,7 @@ class SocketCall(Call):
     def lost(self) -> None:
         """See Receiver; also called at an end of our own."""
         if self.socket is not None:
-            self.socket.receive_end()
+            self.socket.lose()
         else:
             self.standing = OVER
         self.wake_all()
@@ -311,10 +314,10 @@ class SocketCall(Call):
         """See Receiver: the handshake, the closing handshake and pings take their time only."""
         socket = self.socket
         if socket is None:
-            if self.standing is CONNECTING and self.terms.handshake_timeout_s:
-                if now - self.exchange.opened_at >= self.terms.handshake_timeout_s:
-                    self.exchange.refuse(503)
-                    self.expired()
+            limit_s = self.terms.handshake_timeout_s
+            if self.standing is CONNECTING and limit_s and now - self.exchange.opened_at >= limit_s:
+                self.exchange.refuse(503)
+                self.expired()
         elif socket.stance is not TALKING:
             if not self.deadline:
                 self.deadline = now + self.terms.close_timeout_s
@@ -340,19 +343,22 @@ class SocketCall(Call):
             socket.leave()
             self.answer()
 
-    def end_stream(self) -> None:
+    def end_stream(self) -> bool:
         """The server stops: a socket is closed with 1012, an undecided handshake refused."""
         socket = self.socket
         if socket is None:
-            if self.standing is CONNECTING:
-                self.exchange.refuse(503)
-                self.lost()
+            if self.standing is not CONNECTING:
+                return False
+            self.exchange.refuse(503)
+            self.lost()
         elif socket.stance is TALKING:
-            log.info("%s: the server stops, the WebSocket is closed", describe(self.exchange))
             socket.close(RESTART, b"")
             socket.code = RESTART
             self.answer()
             self.wake_all()
+        else:
+            return False
+        return True
 
     # The end.
 

@@ -10,6 +10,7 @@ cdef class Owner:
     cdef readonly Terms terms
     cdef readonly Tempo tempo
     cdef public double now
+    cdef public Py_ssize_t volume
     cpdef opened(self, Connection connection, Exchange exchange)
     cpdef finished(self, Connection connection, Exchange exchange)
     cpdef rejected(self, Connection connection, int status)

@@ -39,12 +39,13 @@ CLOSED = Life.CLOSED
 
 
 class Owner:
-    """What a connection asks of the engine that owns it."""
+    """What a connection asks of the engine that owns it; `volume` counts the bytes that its connections receive."""
 
     def __init__(self, terms: Terms, tempo: Tempo) -> None:
         self.terms = terms
         self.tempo = tempo
         self.now = 0.0
+        self.volume = 0
 
     def opened(self, connection: "Connection", exchange: Exchange) -> None:
         """A request head is whole."""
@@ -126,6 +127,7 @@ class Connection(Transport):
             return
         if data is None:
             return
+        self.owner.volume += len(data)
         if not data:
             protocol.receive_end()
             if self.mask & READ and self.life is not CLOSED:

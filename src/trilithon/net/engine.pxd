@@ -8,6 +8,7 @@ from trilithon.wire.terms cimport Terms
 cdef class Engine(Owner):
     cdef readonly object capacity
     cdef public int max_events
+    cdef int batch
     cdef readonly object journal
     cdef readonly object poller
     cdef readonly dict connections

@@ -22,6 +22,10 @@ from trilithon.wire.terms import Terms
 log = logging.getLogger("trilithon.error")
 
 MAX_EVENTS = 256
+# A turn that receives more than this finds it gone from the cache when it is worked on and sent: the next one takes
+# half as many connections, down to so many. An echo of 64 KiB costs 44 us so, 53 with all connections in one turn.
+MAX_VOLUME_BYTES = 262144
+MIN_EVENTS = 2
 
 
 class Journal(Protocol):
@@ -48,6 +52,7 @@ class Engine(Owner):
         super().__init__(terms, Tempo(limits.timeouts, limits.buffers))
         self.capacity = limits.capacity
         self.max_events = MAX_EVENTS
+        self.batch = MIN_EVENTS
         self.journal = journal
         self.poller = open_poller()
         self.connections: dict[int, Connection] = {}
@@ -76,7 +81,7 @@ class Engine(Owner):
         if self.pipelined:
             self.resume_pipelined()
             timeout_s = 0.0
-        events = self.poller.poll(timeout_s, self.max_events)
+        events = self.poller.poll(timeout_s, self.batch)
         now = time.monotonic()
         self.now = now
         if now >= self.next_stamp:
@@ -90,6 +95,11 @@ class Engine(Owner):
                 self.ready_busy(connection, mask)
             else:
                 connection.ready(mask)
+        if self.volume > MAX_VOLUME_BYTES:
+            self.batch = max(MIN_EVENTS, self.batch >> 1)
+        elif self.batch < self.max_events:
+            self.batch = min(self.max_events, self.batch << 1)
+        self.volume = 0
         if now >= self.next_sweep:
             self.sweep(now)
 

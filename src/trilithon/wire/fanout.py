@@ -27,9 +27,8 @@ class Fanout:
     def frame(self, socket: WebSocket, message: str | bytes) -> list[bytes]:
         """Return the octets that carry `message` to `socket`; raises UnicodeEncodeError for text that is none."""
         kept = self.message
-        if message is not kept:
-            if len(message) > MAX_COMPARED or type(message) is not type(kept) or message != kept:
-                return self.frame_new(socket, message)
+        if message is not kept and (len(message) > MAX_COMPARED or type(message) is not type(kept) or message != kept):
+            return self.frame_new(socket, message)
         deflate = socket.deflate
         if deflate is None or len(self.payload) < self.threshold:
             if self.plain is None:

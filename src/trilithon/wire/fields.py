@@ -59,7 +59,9 @@ OPTIONS = {
 }
 
 # Lines of these are never remembered: secrets, and what differs with each request.
-UNCOMMON = frozenset({b"cookie", b"authorization", b"proxy-authorization", b"content-length", b"set-cookie"})
+UNCOMMON = frozenset(
+    {b"cookie", b"authorization", b"proxy-authorization", b"content-length", b"set-cookie", b"sec-websocket-key"}
+)
 
 
 class FieldName:

@@ -46,6 +46,7 @@ cdef class WebSocket:
     @cython.locals(used=Py_ssize_t)
     cpdef receive(self, bytes data)
     cpdef receive_end(self)
+    cpdef lose(self)
     @cython.locals(end=Py_ssize_t, at=Py_ssize_t, begin=Py_ssize_t, left=Py_ssize_t, stop=Py_ssize_t, piece=bytes)
     cdef Py_ssize_t parse(self, bytes data) except -2
     @cython.locals(first=int, second=int, opcode=int, size=Py_ssize_t, begin=Py_ssize_t)

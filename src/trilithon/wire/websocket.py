@@ -170,13 +170,17 @@ class WebSocket:
             self.unfinished = self.inflating or (self.budget <= 0 and used < len(data))
 
     def receive_end(self) -> None:
-        """Take the end of the stream, or its loss; idempotent."""
-        self.farewell = None
+        """Take the end of what the client sends; an answer that waits can still be sent. Idempotent."""
         if self.stance is not CLOSED:
             self.stance = CLOSED
             self.forget_message()
         if not self.code:
             self.code = LOST_CODE
+
+    def lose(self) -> None:
+        """Take the loss of the stream in both directions; idempotent."""
+        self.receive_end()
+        self.farewell = None
 
     def parse(self, data: bytes) -> int:
         """Parse frames; returns how many bytes were used. Raises SocketFault and UnicodeDecodeError."""
