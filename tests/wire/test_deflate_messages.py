@@ -1,6 +1,7 @@
 """permessage-deflate: the payloads of messages in both directions, their limits and what a socket holds."""
 
 import random
+import struct
 import time
 import tracemalloc
 import zlib
@@ -10,7 +11,7 @@ import pytest
 
 from trilithon.foundation.errors import InternalError, SocketFault
 from trilithon.foundation.limits import SocketLimits
-from trilithon.wire.deflate import Deflate, negotiate
+from trilithon.wire.deflate import SLICE_BYTES, Deflate, negotiate
 from trilithon.wire.handshake import read_offers
 
 HELLO = bytes.fromhex("f248cdc9c90700")
@@ -33,6 +34,15 @@ def receive(deflate: Deflate, fragments: Iterable[bytes], piece_bytes: int = PIE
     for fragment in fragments:
         deflate.feed(fragment)
         drain(deflate, parts, piece_bytes)
+    deflate.end()
+    drain(deflate, parts, piece_bytes)
+    return b"".join(parts)
+
+
+def receive_whole(deflate: Deflate, payload: bytes, piece_bytes: int = PIECE_BYTES) -> bytes:
+    """Feed a whole message before anything is taken."""
+    parts: list[bytes] = []
+    deflate.feed(payload)
     deflate.end()
     drain(deflate, parts, piece_bytes)
     return b"".join(parts)
@@ -74,6 +84,7 @@ def test_messages_are_sent_as_in_the_rfc():
 def test_an_empty_message_is_one_zero_byte_wherever_it_comes():
     deflate = socket()
     assert deflate.compress(b"") == deflate.compress_alone(b"") == b"\x00"
+    assert deflate.compressor is None, "nothing is held for it"
     assert deflate.compress(b"Hello") == HELLO
     assert deflate.compress(b"") == deflate.compress(b"") == b"\x00"
     assert deflate.compress(b"Hello") == AGAIN
@@ -184,6 +195,50 @@ def test_a_message_flushed_in_its_middle(flush):
         )
 
 
+@pytest.mark.spec("WS-PMD-10")
+@pytest.mark.parametrize("bound", [1, 64, 258, PIECE_BYTES])
+def test_all_that_has_come_of_a_message_is_given_at_once(bound):
+    payload = squeeze(zlib.compressobj(9, zlib.DEFLATED, -15), b"ab" * 500 + bytes(700) + b"the end")
+    for size in range(len(payload)):
+        deflate, parts = socket(), []
+        deflate.feed(payload[:size])
+        drain(deflate, parts, bound)
+        assert b"".join(parts) == zlib.decompressobj(-15).decompress(payload[:size])
+
+
+@pytest.mark.spec("WS-PMD-11")
+@pytest.mark.parametrize("off", [-1, 0, 1])
+@pytest.mark.parametrize("slices", [1, 2])
+def test_a_final_block_that_ends_where_a_slice_of_the_input_does(off, slices):
+    first = octets(slices * SLICE_BYTES - 5 * slices + off - 5) + b"Hello"
+    blocks = [first[place : place + SLICE_BYTES - 5] for place in range(0, len(first), SLICE_BYTES - 5)]
+    payload = b"".join(b"\x01" + struct.pack("<HH", len(block), len(block) ^ 0xFFFF) + block for block in blocks)
+    # "Hello" in the last five bytes is referred to, so that it matters that the message goes on.
+    deflate = socket(b"permessage-deflate; client_no_context_takeover")
+    for _ in range(2):
+        assert receive_whole(deflate, payload + AGAIN) == first + b"Hello"
+
+
+@pytest.mark.spec("WS-PMD-11")
+def test_a_final_block_that_ends_where_a_fragment_does():
+    deflate = socket(b"permessage-deflate; client_no_context_takeover")
+    deflate.feed(FINAL_HELLO[:-1])
+    parts = [deflate.take(1)]
+    deflate.feed(AGAIN)
+    deflate.end()
+    drain(deflate, parts, PIECE_BYTES)
+    assert b"".join(parts) == b"HelloHello"
+
+
+@pytest.mark.spec("WS-PMD-15")
+@pytest.mark.parametrize("bound", [1, 4, 5, 6])
+def test_no_inflater_is_held_between_messages(bound):
+    deflate = socket()
+    assert receive_whole(deflate, HELLO, bound) == b"Hello"
+    assert deflate.take(bound) == deflate.take(bound) == b""
+    assert deflate.inflater is None
+
+
 @pytest.mark.spec("WS-PMD-13")
 @pytest.mark.parametrize("final", [False, True])
 def test_every_truncated_message_fails(final):
@@ -273,9 +328,8 @@ def test_a_flood_of_final_blocks_is_cut_short():
 
 
 @pytest.mark.spec("WS-PMD-11", "WS-PMD-12")
-@pytest.mark.parametrize("size", [100, 5000])
-def test_a_message_of_many_final_blocks_is_legal(size):
-    message = octets(size)
+@pytest.mark.parametrize("message", [octets(100), octets(5000), bytes(500)], ids=["small", "large", "zeros"])
+def test_a_message_of_many_final_blocks_is_legal(message):
     compressor = zlib.compressobj(1, zlib.DEFLATED, -12)
     block = compressor.compress(message) + compressor.flush(zlib.Z_FINISH)
     deflate = socket()

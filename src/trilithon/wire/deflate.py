@@ -243,7 +243,7 @@ def agree(parameters: list[tuple[bytes, bytes | None]], limits: SocketLimits) ->
     key = (shape, client_bits, takeovers, b"server_max_window_bits" in asked)
     terms = AGREEMENTS.get(key)
     if terms is None:
-        terms = Terms(shape, max(client_bits, LEAST_BITS) if client_bits else MAX_BITS, takeovers)
+        terms = Terms(shape, client_bits or MAX_BITS, takeovers)
         if server_bits < MAX_BITS or b"server_max_window_bits" in asked:
             terms.reply += b"; server_max_window_bits=%d" % server_bits
         if client_bits:
