@@ -9,9 +9,9 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
-from asgi_apps import Notes, Receive, Scope, Send, error_records, wait_until
+from asgi_apps import Gate, Notes, Receive, Scope, Send, error_records, wait_until
 from raw_client import RawClient
-from socket_apps import Desk, Held, accepted, message, open_desk, sockets_only, told
+from socket_apps import Desk, Held, accepted, message, open_desk, read_on, sockets_only, told
 from socket_client import BINARY, PING, PONG, TEXT, SocketClient, Squeezed, close_frame, fragments, frame
 
 from trilithon.testing import serve
@@ -299,4 +299,91 @@ def test_hundreds_of_sockets_leave_nothing_behind(loop: str, caplog: pytest.LogC
                     pass
         # The last broadcast or echo may keep its socket until the next one.
         wait_until(lambda: living() <= before + 8, "the end of the sockets")
+    assert error_records(caplog) == []
+
+
+# Much to say on both sides at once.
+
+
+@both_loops
+@pytest.mark.spec("WS-CTL-03", "WS-FRG-07", "WS-FR-10")
+def test_a_pong_does_not_land_inside_a_message_that_is_on_its_way(loop: str) -> None:
+    block = bytes(range(256)) * 8192
+
+    @sockets_only
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await accepted(receive, send)
+        for _ in range(4):
+            await send(message(block))
+        await receive()
+
+    with serve(app, loop=loop) as site, SocketClient(site, receive_buffer_bytes=4096) as client:
+        client.send(*(frame(PING, f"{number}") for number in range(20)))
+        messages, pongs = [], []
+        while len(messages) < 4 or b"19" not in pongs:
+            found = client.next()
+            assert found is not None and found.opcode in (BINARY, PONG)
+            (messages if found.opcode == BINARY else pongs).append(found.payload)
+        assert messages == [block] * 4
+        assert pongs == sorted(pongs, key=int)
+        client.shake()
+
+
+@both_loops
+@pytest.mark.spec("WS-CLS-01", "WS-CLS-14", "WS-CLS-12")
+def test_a_close_that_comes_before_the_client_has_read_all_is_answered_behind_it(loop: str) -> None:
+    sent, notes = Gate(), Notes()
+    block = b"x" * 40_000
+
+    @sockets_only
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await accepted(receive, send)
+        await send(message(block))
+        sent.open()
+        await read_on(receive, notes)
+
+    with serve(app, loop=loop) as site, SocketClient(site, receive_buffer_bytes=4096) as client:
+        sent.wait()
+        client.send(close_frame(4000, "enough"))
+        assert notes.next() == ("disconnect", 4000, "enough")
+        client.expect((BINARY, block))
+        client.expect_close(4000)
+        client.expect_end()
+
+
+@both_loops
+@pytest.mark.spec("WS-CLS-08", "WS-LIM-04", "WS-ASGI-01", "A-WSC-04")
+@pytest.mark.parametrize(
+    ("last", "codes"), [(frame(3), (1002, 1006)), (close_frame(4000), (4000, 1006))], ids=["failure", "close"]
+)
+def test_a_client_that_ends_it_without_reading_is_let_go_in_time(
+    last: bytes, codes: tuple[int, ...], loop: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    stuck, notes = Gate(), Notes()
+
+    @sockets_only
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await accepted(receive, send)
+        reading = asyncio.ensure_future(read_on(receive, notes))
+        try:
+            while True:
+                task = asyncio.ensure_future(send(message(b"x" * 100_000)))
+                if not (await asyncio.wait({task}, timeout=0.2))[0]:
+                    stuck.open()
+                await task
+        except OSError:
+            await reading
+            notes.add("over")
+
+    with (
+        serve(app, loop=loop, write_timeout_s=1.0, ws_close_timeout_s=0.5) as site,
+        SocketClient(site, receive_buffer_bytes=4096) as client,
+    ):
+        stuck.wait()
+        begun = time.monotonic()
+        client.send(last)
+        found = notes.next()
+        assert found[0] == "disconnect" and found[1] in codes, found
+        assert notes.next() == "over"
+        assert time.monotonic() - begun < 6.0
     assert error_records(caplog) == []
