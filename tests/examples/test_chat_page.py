@@ -111,6 +111,8 @@ def test_the_pages_find_back_after_a_restart(serve_example, open_window):
         window.until_data("state", "open")
         until_heard(window, "before", "meanwhile")
         window.until_text("#log", "The server restarted")
+    log = ada.text("#log")
+    assert log.index("before") < log.index("The server restarted") < log.index("meanwhile")
     say(grace, "after")
     until_heard(ada, "before", "meanwhile", "after")
 

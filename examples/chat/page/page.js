@@ -88,7 +88,11 @@ function said(content) {
 
 function welcome(content) {
   const same = epoch === content.epoch;
-  if (epoch && !same) note("The server restarted. What stands above is kept by this page alone.", "restart");
+  if (epoch && !same) {
+    note("The server restarted. What stands above is kept by this page alone.", "restart");
+    // What the new one is still to hear belongs below.
+    for (const { row } of pending.values()) append(row);
+  }
   if (!same) last = 0;
   epoch = content.epoch;
   content.history.filter((each) => each.number > last).forEach(said);
