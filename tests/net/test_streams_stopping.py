@@ -93,12 +93,16 @@ class Visits:
             return "broken off"
         if path == "/poll":
             return (await receive())["type"]
-        if path in ("/stream", "/sends", "/deaf", "/sized"):
+        if path in ("/stream", "/sends", "/deaf", "/sized", "/polite"):
             headers = [(b"content-length", b"1000000")] if path == "/sized" else []
             await send({"type": "http.response.start", "status": 200, "headers": headers})
             await send({"type": "http.response.body", "body": b"event", "more_body": True})
-            if path == "/stream":
-                return (await receive())["type"]
+            if path in ("/stream", "/polite"):
+                event = await receive()
+                if path == "/polite":
+                    await send({"type": "http.response.body", "body": b"good bye"})
+                    return "done"
+                return event["type"]
             while path == "/sends":
                 await asyncio.sleep(0.02)
                 await send({"type": "http.response.body", "body": b"event", "more_body": True})
@@ -201,6 +205,17 @@ def test_a_stream_that_only_sends_meets_an_os_error(caplog: pytest.LogCaptureFix
         client.to_end()
     assert time.monotonic() - stopped < 3.0
     assert not [record for record in caplog.records if record.levelname in ("WARNING", "ERROR")]
+
+
+@pytest.mark.spec("WS-SHUT-01", "A-RESP-10")
+def test_a_stream_that_is_told_may_end_well() -> None:
+    visits = Visits()
+    with serve(visits.asgi, stream_grace_s=0.2, graceful_timeout_s=20.0) as site, get(site, "/polite") as client:
+        begin(client)
+        stop(site)
+        (reply,) = client.replies([])
+        assert reply.body == b"eventgood bye"
+        assert visits.wait_ends("/polite")[0][0] == "done"
 
 
 @pytest.mark.spec("WS-SHUT-01")
