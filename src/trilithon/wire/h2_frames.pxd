@@ -58,6 +58,7 @@ cdef class FrameReader:
     cdef list block
     cdef Py_ssize_t block_bytes
 
+    @cython.locals(left=Py_ssize_t)
     cpdef feed(self, bytes data)
     @cython.locals(frame=Frame)
     cpdef Frame take(self)

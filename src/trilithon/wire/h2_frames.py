@@ -138,15 +138,24 @@ class FrameReader:
         self.block_bytes: int = 0
 
     def feed(self, data: bytes) -> None:
-        """Take bytes off the wire. Each is copied a bounded number of times, however the stream is cut."""
-        if self.position >= len(self.data) and not self.pending:
-            self.data = data
-            self.position = 0
-            return
-        if self.position < len(self.data):
+        """Take bytes off the wire, once all frames among those before are taken.
+
+        Each is copied a bounded number of times, however the stream is cut: what does not complete anything yet is
+        gathered where adding to it costs no copy of the rest.
+        """
+        left = len(self.data) - self.position
+        if not self.pending:
+            if left <= 0:
+                self.data = data
+                self.position = 0
+                return
+            if left + len(data) >= self.wanted:
+                self.data = self.data[self.position :] + data
+                self.position = 0
+                return
             self.pending += self.data[self.position :]
-        self.data = b""
-        self.position = 0
+            self.data = b""
+            self.position = 0
         self.pending += data
 
     def take(self) -> Frame | None:
