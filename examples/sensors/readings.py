@@ -12,6 +12,7 @@ from typing import Any
 MAX_UPLOAD_BYTES = 256 * 1024
 MAX_READINGS = 2000
 MAX_STATION_LENGTH = 40
+MAX_AHEAD_S = 3600.0
 
 # What may be measured: its unit, and the values that a working sensor can give.
 QUANTITIES = {
@@ -111,9 +112,13 @@ def moment(text: Any, number: int, now_s: float) -> float:
         return now_s
     try:
         named = datetime.fromisoformat(text)
-        return (named if named.tzinfo else named.replace(tzinfo=UTC)).timestamp()
+        at_s = (named if named.tzinfo else named.replace(tzinfo=UTC)).timestamp()
     except (TypeError, ValueError, OverflowError):
         raise Unacceptable(f"reading {number}: {str(text)[:40]!r} is no ISO 8601 time") from None
+    # A station whose clock is far ahead would otherwise have the latest word for ever.
+    if at_s > now_s + MAX_AHEAD_S:
+        raise Unacceptable(f"reading {number}: {text} has not come yet")
+    return at_s
 
 
 def calibrate(upload: Upload, offsets: Mapping[str, float]) -> Upload:
