@@ -379,7 +379,7 @@ def test_an_application_that_returns_no_awaitable_is_an_application_error(caplog
 
 def alive() -> int:
     """Count what belongs to calls and has not been released."""
-    kinds = ("AsgiCall", "Exchange", "RequestHead", "ResponseHead", "NextEvent")
+    kinds = ("HttpCall", "Exchange", "RequestHead", "ResponseHead", "NextEvent")
     return sum(type(thing).__name__ in kinds for thing in gc.get_objects())
 
 

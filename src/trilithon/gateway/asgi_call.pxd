@@ -5,6 +5,7 @@ from trilithon.wire.exchange cimport Exchange, Receiver
 cdef class NextEvent:
     cdef readonly Call call
     cdef object waiter
+    cdef bint gave_way
     cdef leave(self)
 
 cdef class Gateway:
@@ -18,6 +19,7 @@ cdef class Call(Receiver):
     cdef readonly object loop
     cdef readonly Exchange exchange
     cdef public bint told
+    cdef public int goodbyes
     cdef public list waiters
     cdef public list writers
     cdef public object task

@@ -26,6 +26,7 @@ class NextEvent:
     def __init__(self, call: "Call") -> None:
         self.call = call
         self.waiter: Future[None] | None = None
+        self.gave_way = False
 
     def __await__(self) -> Generator[Any, None, Any]:
         return self
@@ -38,6 +39,10 @@ class NextEvent:
         call = self.call
         message = call.next_event()
         if message is not None:
+            if call.goodbyes > 1 and not self.gave_way:
+                # An application that never minds the disconnect must not keep the loop from everybody else.
+                self.gave_way = True
+                return None
             raise StopIteration(message)
         waiter: Future[None] = Future(loop=call.loop)
         if call.waiters is None:
@@ -88,6 +93,7 @@ class Call(Receiver):
     """One call of the application: its receive and send, and what becomes of how it ends.
 
     `told` says that the application knows of the end: it was given the disconnect, and what it sends raises.
+    `goodbyes` counts how often it was given it.
     """
 
     def __init__(self, gateway: Gateway, exchange: Exchange) -> None:
@@ -95,6 +101,7 @@ class Call(Receiver):
         self.loop = gateway.loop
         self.exchange = exchange
         self.told = False
+        self.goodbyes = 0
         self.waiters: list[Future[None]] | None = None
         self.writers: list[Future[None]] | None = None
         self.task: Task[None] | None = None

@@ -85,6 +85,7 @@ class HttpCall(Call):
 
     def disconnect(self) -> Message:
         """Say that it is over; from now on send raises."""
+        self.goodbyes += 1
         if self.exchange.outbound is not ENDED and not self.ending:
             self.told = True
         return {"type": "http.disconnect"}

@@ -226,6 +226,7 @@ class SocketCall(Call):
 
     def disconnect(self, code: int, reason: str) -> Message:
         """Say that it is over; from now on send raises."""
+        self.goodbyes += 1
         self.told = True
         return {"type": "websocket.disconnect", "code": code, "reason": reason}
 
