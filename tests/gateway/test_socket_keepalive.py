@@ -69,13 +69,12 @@ def test_a_ping_without_an_answer_is_1011_for_both_ends(loop: str, caplog: pytes
     assert error_records(caplog) == []
 
 
-@both_loops
 @pytest.mark.spec("WS-KA-01")
 @pytest.mark.parametrize(
     "answer", [frame(TEXT, "busy"), frame(PONG, "another"), frame(PING, "mine"), frame(TEXT, "a", fin=False)]
 )
-def test_any_frame_is_a_sign_of_life(answer: bytes, loop: str) -> None:
-    with open_desk(loop=loop, **PATIENT) as desk, desk.open() as guest:
+def test_any_frame_is_a_sign_of_life(answer: bytes) -> None:
+    with open_desk(**PATIENT) as desk, desk.open() as guest:
         for _ in range(4):
             ping_of(guest)
             guest.send(answer)
@@ -88,10 +87,9 @@ def test_any_frame_is_a_sign_of_life(answer: bytes, loop: str) -> None:
         guest.expect_alive()
 
 
-@both_loops
 @pytest.mark.spec("WS-KA-01")
-def test_a_client_that_talks_is_not_pinged(loop: str) -> None:
-    with open_desk(loop=loop, ws_ping_interval_s=1.0) as desk, desk.open() as guest:
+def test_a_client_that_talks_is_not_pinged() -> None:
+    with open_desk(ws_ping_interval_s=1.0) as desk, desk.open() as guest:
         until = time.monotonic() + 2.2
         while time.monotonic() < until:
             guest.send(frame(TEXT, "talk"))
@@ -99,9 +97,8 @@ def test_a_client_that_talks_is_not_pinged(loop: str) -> None:
             assert is_silent(guest, 0.1)
 
 
-@both_loops
 @pytest.mark.spec("WS-KA-01")
-def test_talking_to_a_client_is_no_sign_of_its_life(loop: str) -> None:
+def test_talking_to_a_client_is_no_sign_of_its_life() -> None:
     notes = Notes()
 
     @sockets_only
@@ -114,7 +111,7 @@ def test_talking_to_a_client_is_no_sign_of_its_life(loop: str) -> None:
         notes.add(error)
         notes.add(told(await receive()))
 
-    with serve(app, loop=loop, **PINGED) as site, SocketClient(site) as client:
+    with serve(app, **PINGED) as site, SocketClient(site) as client:
         begun = time.monotonic()
         while (found := client.next()) is not None and found.opcode != CLOSE:
             assert found.opcode in (TEXT, PING)
@@ -154,10 +151,9 @@ def test_a_client_whose_connection_is_blocked_is_given_up(waits_in: str, loop: s
         assert time.monotonic() - begun < BOUND_S + 1.0
 
 
-@both_loops
 @pytest.mark.spec("WS-KA-03")
 @pytest.mark.parametrize("by", ["application", "client"])
-def test_nobody_is_pinged_behind_the_close(by: str, loop: str) -> None:
+def test_nobody_is_pinged_behind_the_close(by: str) -> None:
     @sockets_only
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await accepted(receive, send)
@@ -166,7 +162,7 @@ def test_nobody_is_pinged_behind_the_close(by: str, loop: str) -> None:
         await receive()
 
     options = {**PINGED, "ws_close_timeout_s": 3.0}
-    with serve(app, loop=loop, **options) as site, SocketClient(site) as client:
+    with serve(app, **options) as site, SocketClient(site) as client:
         if by == "client":
             client.send(close_frame(4000))
         client.expect_close(4000)
@@ -176,18 +172,16 @@ def test_nobody_is_pinged_behind_the_close(by: str, loop: str) -> None:
         client.expect_end()
 
 
-@both_loops
 @pytest.mark.spec("WS-KA-03")
-def test_an_interval_of_zero_pings_nobody(loop: str) -> None:
-    with open_desk(loop=loop, ws_ping_interval_s=0.0, ws_ping_timeout_s=0.2) as desk, desk.open() as guest:
+def test_an_interval_of_zero_pings_nobody() -> None:
+    with open_desk(ws_ping_interval_s=0.0, ws_ping_timeout_s=0.2) as desk, desk.open() as guest:
         assert is_silent(guest, 1.0)
         guest.ends()
 
 
-@both_loops
 @pytest.mark.spec("WS-KA-01")
-def test_a_time_out_of_zero_waits_for_ever(loop: str) -> None:
-    with open_desk(loop=loop, ws_ping_interval_s=0.2, ws_ping_timeout_s=0.0) as desk, desk.open() as guest:
+def test_a_time_out_of_zero_waits_for_ever() -> None:
+    with open_desk(ws_ping_interval_s=0.2, ws_ping_timeout_s=0.0) as desk, desk.open() as guest:
         ping_of(guest)
         until = time.monotonic() + 1.2
         while (left := until - time.monotonic()) > 0 and not is_silent_but_for_pings(guest, left):
@@ -210,13 +204,12 @@ def is_silent_but_for_pings(client: SocketClient, for_s: float) -> bool:
     return False
 
 
-@both_loops
 @pytest.mark.spec("WS-KA-04")
 @pytest.mark.parametrize("begun", [b"", frame(TEXT, "hello")[:4]], ids=["idle", "within a frame"])
-def test_no_time_out_of_plain_http_ends_a_socket(begun: bytes, loop: str) -> None:
+def test_no_time_out_of_plain_http_ends_a_socket(begun: bytes) -> None:
     short = {"header_timeout_s": 0.2, "keep_alive_timeout_s": 0.2, "body_timeout_s": 0.2, "write_timeout_s": 0.2}
     short["request_timeout_s"] = 0.3
-    with open_desk(loop=loop, **short) as desk, desk.open() as guest:
+    with open_desk(**short) as desk, desk.open() as guest:
         guest.send(begun)
         assert is_silent(guest, 1.2)
         guest.send(frame(TEXT, "hello")[len(begun) :])
@@ -224,10 +217,9 @@ def test_no_time_out_of_plain_http_ends_a_socket(begun: bytes, loop: str) -> Non
         guest.ends("hello")
 
 
-@both_loops
 @pytest.mark.spec("WS-KA-01", "WS-KA-03")
-def test_many_silent_clients_are_each_pinged_and_only_the_dead_are_closed(loop: str) -> None:
-    with open_desk(loop=loop, ws_close_timeout_s=0.3, ws_ping_interval_s=0.5, ws_ping_timeout_s=1.5) as desk:
+def test_many_silent_clients_are_each_pinged_and_only_the_dead_are_closed() -> None:
+    with open_desk(ws_close_timeout_s=0.3, ws_ping_interval_s=0.5, ws_ping_timeout_s=1.5) as desk:
         guests = [desk.open() for _ in range(60)]
         try:
             for number, guest in enumerate(guests):
