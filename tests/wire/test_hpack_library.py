@@ -13,7 +13,7 @@ from . import hpack_blocks
 from .hpack_blocks import Pairs, new_decoder, pairs, table
 
 BOUNDED = settings(
-    max_examples=100, deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=60, deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
 )
 # Beyond what is made up here, so that no limit is met.
 WIDE = {"max_fields": 10_000, "max_head_bytes": 10**7, "max_field_bytes": 10**6}

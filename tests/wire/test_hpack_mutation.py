@@ -9,7 +9,7 @@ from trilithon.wire.hpack import Decoder, Encoder, HpackError
 
 from .hpack_blocks import incremental, indexed, never, new_decoder, table, unindexed, update
 
-ROUNDS = 6000
+ROUNDS = 3000
 REQUEST = [
     (b":method", b"GET"),
     (b":scheme", b"https"),
