@@ -192,6 +192,7 @@ def prepare(place: Path, built: Path | None, say: Say) -> Environment:
     wrk = find_wrk(say)
     floor = build(ROOT / "benchmarks" / "floor.c", place / "floor")
     pace = build(ROOT / "benchmarks" / "pace.c", place / "pace")
+    build(ROOT / "benchmarks" / "socket_floor.c", place / "socket_floor")
     sockets = build(ROOT / "benchmarks" / "sockets.c", place / "sockets")
     peers_bin, missing = prepare_peers(place / "peers", say)
     own_bin, reason = prepare_own(place / ("own" if built is None else "own-built"), peers_bin, built, say)

@@ -12,6 +12,7 @@ WINDOW_BITS = 12
 """The compression window of the messages sent; a server that agrees on less cannot be asked."""
 
 FIELD = ("trilithon", "trilithon-asyncio", "uvicorn-websockets", "uvicorn-wsproto", "granian-asgi", "gunicorn-asgi")
+PLAIN_ECHO = ("socket-floor", *FIELD)
 COMPRESSING = ("trilithon", "trilithon-asyncio", "uvicorn-websockets", "uvicorn-wsproto")
 """The servers that know permessage-deflate."""
 
@@ -64,13 +65,15 @@ class SocketCase(Case):
 def socket_case(name: str, title: str, kind: Kind = Kind.SOCKETS, **more: object) -> SocketCase:
     """Return a case of the WebSocket field."""
     settings = {"app": "socket_asgi:echo", "servers": FIELD, "message": readings(64), **more}
-    return SocketCase(name=f"ws-{name}", title=title, interface="asgi", kind=kind, extras=FIELD, **settings)
+    return SocketCase(name=f"ws-{name}", title=title, interface="asgi", kind=kind, extras=PLAIN_ECHO, **settings)
 
 
 SOCKET_CASES: tuple[SocketCase, ...] = (
-    socket_case("echo-64", "WebSocket echo of 64 bytes of text"),
-    socket_case("echo-64k", "WebSocket echo of 64 KiB, binary", message=readings(65536), is_text=False),
-    socket_case("echo-64k-text", "WebSocket echo of 64 KiB of text", message=readings(65536)),
+    socket_case("echo-64", "WebSocket echo of 64 bytes of text", servers=PLAIN_ECHO),
+    socket_case(
+        "echo-64k", "WebSocket echo of 64 KiB, binary", servers=PLAIN_ECHO, message=readings(65536), is_text=False
+    ),
+    socket_case("echo-64k-text", "WebSocket echo of 64 KiB of text", servers=PLAIN_ECHO, message=readings(65536)),
     socket_case(
         "echo-64-deflate", "WebSocket echo of 64 bytes of text, compressed", is_deflated=True, servers=COMPRESSING
     ),
