@@ -73,6 +73,16 @@ def test_a_reader_gets_what_it_missed_and_nothing_twice(ticker):
     assert by_query == first[-3:]
 
 
+def test_a_stop_ends_the_stream_well(serve_example):
+    ticker = serve_example("ticker.app:app")
+    with httpx.stream("GET", f"{ticker.url}/events", timeout=10, trust_env=False) as answer:
+        lines = answer.iter_lines()
+        assert next(lines) == "retry: 1000"
+        ticker.stop()
+        # A stream that is cut off instead of ended would raise here.
+        assert [line for line in lines if line.startswith("id: ")]
+
+
 def read_ticks(url: str, count: int, fields: dict[str, str] | None = None) -> list[tuple[int, dict]]:
     """Read that many events from the stream."""
     url = url if "/events" in url else f"{url}/events"
