@@ -174,3 +174,39 @@ def test_work_behind_the_end_holds_up_neither_the_connection_nor_other_requests(
         site.server.stop()
         go_on.open()
     assert notes.rest() == ["finished"]
+
+
+@both_loops
+@pytest.mark.spec("A-WSC-13", "A-DISC-03")
+@pytest.mark.parametrize("kind", ["websocket", "http"])
+def test_an_application_that_never_minds_the_disconnect_starves_nobody(kind: str, loop: str) -> None:
+    notes, other = Notes(), Gate()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["path"] == "/other":
+            other.open()
+            await send({"type": "http.response.start", "status": 200})
+            await send({"type": "http.response.body", "body": b"served"})
+            return
+        if kind == "websocket":
+            await send({"type": "websocket.accept"})
+        while not (await receive())["type"].endswith(".disconnect"):
+            continue
+        notes.add("over")
+        asked = 0
+        # As a loop does that only looks for messages.
+        while not other.is_open and asked < 300_000:
+            assert (await receive())["type"].endswith(".disconnect")
+            asked += 1
+        notes.add(asked)
+
+    with serve(app, loop=loop, lifespan="off") as site:
+        if kind == "websocket":
+            with SocketClient(site) as client:
+                client.shake()
+        else:
+            with Wire(site) as wire:
+                wire.get("/")
+        assert notes.next() == "over"
+        assert ask(site, "/other").body == b"served"
+        assert notes.next() < 300_000
