@@ -58,7 +58,7 @@ def test_a_connection_lost_without_a_close_frame_is_1006(way: str, within: bytes
         left = time.monotonic()
         getattr(guest, way)()
         guest.told("hello", code=1006)
-        assert time.monotonic() - left < 0.3
+        assert time.monotonic() - left < 1.0
         if way == "half_close":
             guest.expect_end()
 
@@ -156,7 +156,7 @@ def test_a_client_that_leaves_instead_of_answering_the_close(way: str, loop: str
         left = time.monotonic()
         getattr(client, way)()
         assert notes.next()[1] in (4000, 1006)
-        assert time.monotonic() - left < 0.5
+        assert time.monotonic() - left < 1.0
 
 
 @both_loops

@@ -16,8 +16,9 @@ pytestmark = pytest.mark.real
 
 EVENT_STREAM = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-store")]
 DISCONNECT = {"type": "http.disconnect"}
-# "At once", on a machine that runs other things too.
-AT_ONCE_S = 0.25
+# "At once", for a single time on a machine that runs other things too; of many times the middle one is far quicker.
+AT_ONCE_S = 1.0
+MIDDLE_S = 0.05
 # Every time-out of plain HTTP, each far shorter than the silence in the tests that use it.
 SHORT = {"header_timeout_s": 0.2, "keep_alive_timeout_s": 0.2, "body_timeout_s": 0.2, "write_timeout_s": 0.2}
 
@@ -128,7 +129,7 @@ def test_an_event_for_all_reaches_each_of_many_at_once(loop: str) -> None:
             assert publisher.answer().body == b"200"
             begun = time.monotonic()
             assert {reader.chunk() for reader in readers} == {event(number)}
-            assert time.monotonic() - begun < 4 * AT_ONCE_S
+            assert time.monotonic() - begun < AT_ONCE_S
         publisher.send(b"POST /publish HTTP/1.1\r\nHost: t\r\nContent-Length: 0\r\n\r\n")
         assert publisher.answer().body == b"200"
         assert {reader.chunk() for reader in readers} == {b""}
@@ -158,7 +159,7 @@ def test_a_reader_that_stopped_reading_holds_up_no_other(loop: str) -> None:
         for _ in range(5):
             begun = time.monotonic()
             assert wire.ask("/").body == b"".join(event(number) for number in range(100))
-            assert time.monotonic() - begun < 4 * AT_ONCE_S
+            assert time.monotonic() - begun < 2 * AT_ONCE_S
 
 
 @both_loops
@@ -187,10 +188,13 @@ def test_many_clients_that_leave_are_noticed_at_once(way: str, loop: str, caplog
         for wire in wires:
             wire.head()
             assert wire.chunk() == event(0)
+        delays_s = []
         for wire in wires:
             left = time.monotonic()
             getattr(wire, way)()
-            assert notes.next() - left < AT_ONCE_S
+            delays_s.append(notes.next() - left)
+        assert sorted(delays_s)[50] < MIDDLE_S
+        assert max(delays_s) < AT_ONCE_S
     assert error_records(caplog) == []
 
 
