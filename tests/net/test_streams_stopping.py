@@ -236,6 +236,21 @@ def test_a_grace_of_zero_tells_all_at_once() -> None:
     assert time.monotonic() - stopped < 2.5
 
 
+@pytest.mark.spec("WS-SHUT-01", "WS-CLS-07")
+def test_who_does_not_answer_the_close_is_waited_for_only_so_long() -> None:
+    visits = Visits()
+    options = {"stream_grace_s": 0.0, "graceful_timeout_s": 20.0, "ws_close_timeout_s": 0.5}
+    with ExitStack() as stack:
+        with serve(visits.asgi, **options) as site:
+            sockets = [stack.enter_context(SocketClient(site)) for _ in range(20)]
+            stopped = stop(site)
+            for client in sockets:
+                client.expect_close(1012)
+                client.expect_end(within_s=5.0)
+        assert 0.4 < time.monotonic() - stopped < 8.0
+    assert [how for how, _ in visits.ends["/"]] == [1012] * 20
+
+
 @pytest.mark.spec("WS-SHUT-01", "A-DISC-12")
 def test_what_ends_within_the_grace_is_not_told(caplog: pytest.LogCaptureFixture) -> None:
     visits = Visits()
