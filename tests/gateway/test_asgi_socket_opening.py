@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from asgi_apps import Gate, Notes, both_loops, error_records, raised_by, read_body, respond
 from socket_apps import accepted, message, sockets_only, told
-from socket_client import TEXT, SocketClient, frame
+from socket_client import PING, TEXT, SocketClient, frame
 from upgrade import LINES, check_opened, knock, refusal, upgrade
 from wire_client import Wire, request
 
@@ -137,6 +137,61 @@ def test_frames_sent_before_the_answer_are_kept(cut: str, loop: str) -> None:
         assert [notes.next() for _ in range(20)] == [f"message {number}" for number in range(20)]
         assert notes.next() == request("/smuggled").decode()
         assert wire.exactly(21 * 7) == 21 * b"\x81\x05heard"
+
+
+@both_loops
+@pytest.mark.spec("A-WSH-14", "WS-HS-16", "WS-CTL-03", "A-CORE-19")
+def test_frames_sent_before_the_answer_wake_who_waits_and_are_answered(loop: str) -> None:
+    notes, decide = Notes(), Gate()
+
+    @sockets_only
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        assert told(await receive()) == "connect"
+        waiting = asyncio.ensure_future(receive())
+        await asyncio.sleep(0)
+        notes.add("deciding")
+        await decide.passed()
+        await send(ACCEPT)
+        if scope["path"] == "/waits":
+            notes.add(told(await waiting))
+        else:
+            waiting.cancel()
+            await asyncio.Event().wait()
+
+    with serve(app, loop=loop, graceful_timeout_s=0.2) as site:
+        for target in ("/waits", "/does-not-receive"):
+            with Wire(site) as wire:
+                wire.send(upgrade(target) + frame(PING, "early") + frame(TEXT, "hello"))
+                assert notes.next() == "deciding"
+                decide.open()
+                check_opened(wire.head())
+                assert wire.exactly(7) == b"\x8a\x05early"
+                if target == "/waits":
+                    assert notes.next() == "hello"
+
+
+@both_loops
+@pytest.mark.spec("A-WSH-13", "A-WSC-04", "A-WSC-13")
+@pytest.mark.parametrize("way", ["close", "denial"])
+def test_a_receive_that_waits_is_told_of_the_applications_own_refusal(way: str, loop: str) -> None:
+    notes = Notes()
+
+    @sockets_only
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        assert told(await receive()) == "connect"
+        waiting = [asyncio.ensure_future(receive()) for _ in range(2)]
+        await asyncio.sleep(0)
+        if way == "close":
+            await send(REFUSE)
+        else:
+            await send({"type": "websocket.http.response.start", "status": 401})
+            await send({"type": "websocket.http.response.body", "body": b"no"})
+        for each in waiting:
+            notes.add(told(await asyncio.wait_for(each, 5)))
+
+    with serve(app, loop=loop) as site, knock(site) as wire:
+        assert refusal(wire).status in (401, 403)
+        assert [notes.next() for _ in range(2)] == [LEFT] * 2
 
 
 @both_loops
