@@ -23,6 +23,8 @@ UPLOAD = json.dumps(
 class ClaimCase(Case):
     """One interface of the sensors example; its settings are how many clients upload at once."""
 
+    remote_s: float = 0.02
+
     def request(self, host: str) -> bytes:
         """Return the bytes of one upload."""
         head = f"POST /uploads HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n"
@@ -36,6 +38,8 @@ class ClaimCase(Case):
         return answer["interface"] == self.interface.upper() and answer["readings"] == UPLOAD.count(b"quantity")
 
 
+THREADS = ("trilithon-1", "trilithon-8", "trilithon-64")
+
 CLAIM_CASES: tuple[ClaimCase, ...] = (
     ClaimCase(
         name="claim-wsgi",
@@ -43,8 +47,8 @@ CLAIM_CASES: tuple[ClaimCase, ...] = (
         interface="wsgi",
         app="sensors.wsgi:app",
         kind=Kind.CLAIM,
-        servers=("trilithon-1", "trilithon-8", "trilithon-64"),
-        extras=("trilithon-1", "trilithon-8", "trilithon-64"),
+        servers=THREADS,
+        extras=THREADS,
     ),
     ClaimCase(
         name="claim-asgi",
@@ -53,5 +57,24 @@ CLAIM_CASES: tuple[ClaimCase, ...] = (
         app="sensors.asgi:app",
         kind=Kind.CLAIM,
         servers=("trilithon",),
+    ),
+    ClaimCase(
+        name="claim-slow-wsgi",
+        title="Sensor uploads with a remote call of 1 s each, WSGI",
+        interface="wsgi",
+        app="sensors.wsgi:app",
+        kind=Kind.CLAIM,
+        servers=THREADS[-1:],
+        extras=THREADS[-1:],
+        remote_s=1.0,
+    ),
+    ClaimCase(
+        name="claim-slow-asgi",
+        title="Sensor uploads with a remote call of 1 s each, ASGI",
+        interface="asgi",
+        app="patient_sensors:app",
+        kind=Kind.CLAIM,
+        servers=("trilithon",),
+        remote_s=1.0,
     ),
 )

@@ -15,7 +15,7 @@ from benchmarks.process import running
 from benchmarks.trial import ANSWER_TIMEOUT_S, APPS, Bench, Figures, Trial, free_port, serving, surroundings, wait_until
 
 WARM_S = 1.5
-WARM_CLIENTS = 16
+WARM_CLIENTS = 64
 MAX_SETTLING_S = 60.0
 MAX_COUNTED_S = 15.0
 WANTED_ANSWERS = 400
@@ -28,7 +28,7 @@ def measure_claim(bench: Bench, trial: Trial) -> Figures:
     assert isinstance(case, ClaimCase)
     clients = int(trial.setting)
     with ExitStack() as stack:
-        remote = stack.enter_context(remote_service(bench))
+        remote = stack.enter_context(remote_service(bench, case.remote_s))
         variables = {"SENSORS_UPSTREAM": remote, "SENSORS_DATABASE": str(fresh_database(bench.scratch))}
         root, port = stack.enter_context(serving(bench, trial, lambda port: upload_once(case, port), variables))
         warm = bench.driver.paced(dataclasses.replace(case, connections=WARM_CLIENTS), port, 0, WARM_S)
@@ -76,14 +76,14 @@ def upload_once(case: ClaimCase, port: int) -> None:
 
 
 @contextlib.contextmanager
-def remote_service(bench: Bench) -> Iterator[str]:
+def remote_service(bench: Bench, work_s: float) -> Iterator[str]:
     """Run the stand-in for the remote service beside the load; give its address."""
     port = free_port()
     environment = bench.environment
-    command = [str(environment.own_bin / "python"), "-m", "trilithon", "sensors.upstream:app"]
+    command = [str(environment.own_bin / "python"), "-m", "trilithon", "remote:app"]
     command += ["--bind", f"{HOST}:{port}", "--access-log", "off"]
     output = bench.scratch / "remote"
-    variables = surroundings(bench, is_peer=False)
+    variables = {**surroundings(bench, is_peer=False), "REMOTE_WORK_S": str(work_s)}
     with running(command, core=bench.driver.core, environment=variables, output=output, directory=APPS) as process:
         wait_until(process, lambda: ask_remote(port), output)
         yield f"http://{HOST}:{port}"

@@ -56,7 +56,7 @@ def conclude(results: Results, chosen: argparse.Namespace, planned: Planned, say
     say(f"written: {os.path.relpath(directory)}/RESULTS.md and results.json")
     pages = ROOT / "docs" if directory == PUBLISHED else directory
     if write_choosing(results, pages):
-        say(f"written: {os.path.relpath(pages)}/choosing.md and figures/choosing.svg")
+        say(f"written: {os.path.relpath(pages)}/choosing.md and its figures")
 
 
 def say_targets(results: Results, say: Callable[[str], None]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.choosing import BEGIN, END, LINES, block, write_choosing
+from benchmarks.choosing import BEGIN, END, QUESTIONS, block, write_choosing
 from benchmarks.claim_cases import CLAIM_CASES, CLIENTS, UPLOAD
 from benchmarks.environment import ROOT
 from benchmarks.figure import LABEL_HEIGHT, Panel, Series, draw, height_of, spread, ticks
@@ -22,7 +22,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 def claim(rate: float = 100.0) -> Results:
     """Return a run of all the claim's measurements, each a little different."""
     results = Results({"processor": "any", "rounds": "1 of 2 s"}, "scripts/bench --claim", {"uvicorn": "1"})
-    for place, (_, case, server) in enumerate(LINES):
+    for place, (_, case, server) in enumerate(line for question in QUESTIONS for line in question.lines):
         for clients in CLIENTS:
             each = {"requests_per_s": rate + place, "p50_ms": float(clients), "p99_ms": 2.0 * clients, "cpu_us": 1500.0}
             results.add(Outcome(case, server, str(clients), {**each, "pss_kib": 40960.0, "faults": 0}))
@@ -61,7 +61,7 @@ def test_labels_never_lie_on_each_other_and_keep_their_order() -> None:
 
 
 def test_an_upload_is_right_only_from_its_own_interface() -> None:
-    wsgi, asgi = CLAIM_CASES
+    wsgi, asgi = CLAIM_CASES[:2]
     answer = b'{"interface": "WSGI", "readings": 8}'
     assert UPLOAD.count(b"quantity") == 8
     assert wsgi.is_right(201, answer)
@@ -81,7 +81,8 @@ def test_the_page_keeps_what_people_wrote(tmp_path: Path) -> None:
     assert text.endswith("\n\nAfter.\n")
     assert "old" not in text
     assert "| WSGI, 64 threads | 1,024 | 101 | 1,024 | 2,048 | 40 | 1.50 |" in text
-    assert (tmp_path / "figures" / "choosing.svg").read_text().startswith("<svg")
+    for question in QUESTIONS:
+        assert (tmp_path / "figures" / f"{question.name}.svg").read_text().startswith("<svg")
 
 
 def test_a_page_with_holes_is_not_written(tmp_path: Path) -> None:
@@ -106,9 +107,11 @@ def test_what_was_measured_replaces_only_its_own_cases(tmp_path: Path) -> None:
     flask = Outcome("flask", "bjoern", "", {"cpu_us": 50.0, "requests_per_s": 1.0})
     before = Results({"processor": "any", "rounds": "3 of 2 s"}, "scripts/bench", {"uvicorn": "0"}, [flask])
     old = claim(7.0)
-    merged = claim().onto(dataclasses.replace(before, outcomes=[flask, *old.outcomes]), {"claim-wsgi", "claim-asgi"})
+    published = dataclasses.replace(before, outcomes=[flask, *old.outcomes])
+    merged = claim().onto(published, {"claim-wsgi", "claim-asgi"})
     assert merged.of("flask", "bjoern") == [flask.figures]
     assert merged.median("claim-asgi", "trilithon", "requests_per_s", "16") == 100.0
+    assert merged.median("claim-slow-asgi", "trilithon", "requests_per_s", "16") == 11.0
     assert merged.command == "scripts/bench and scripts/bench --claim"
     assert merged.versions == {"uvicorn": "1"}
     assert "rounds" not in merged.machine
@@ -116,11 +119,11 @@ def test_what_was_measured_replaces_only_its_own_cases(tmp_path: Path) -> None:
 
 def test_a_case_with_holes_is_not_whole() -> None:
     planned = first_round(parse(["--claim"]))
-    assert len(planned) == 12
+    assert len(planned) == 18
     results = claim()
-    assert whole_cases(results, planned) == {"claim-wsgi", "claim-asgi"}
-    results.outcomes.pop()
-    assert whole_cases(results, planned) == {"claim-asgi"}
+    assert whole_cases(results, planned) == {case.name for case in CLAIM_CASES}
+    cut = results.outcomes.pop()
+    assert whole_cases(results, planned) == {case.name for case in CLAIM_CASES if case.name != cut.case}
 
 
 def test_a_run_cut_short_leaves_published_cases_as_they_were(tmp_path: Path) -> None:
@@ -132,9 +135,9 @@ def test_a_run_cut_short_leaves_published_cases_as_they_were(tmp_path: Path) -> 
     conclude(cut, chosen, first_round(chosen), said.append)
     kept = read(tmp_path)
     assert kept
-    assert kept.median("claim-wsgi", "trilithon-8", "requests_per_s", "16") == 102.0
+    assert kept.median("claim-slow-wsgi", "trilithon-64", "requests_per_s", "16") == 105.0
     assert kept.median("claim-asgi", "trilithon", "requests_per_s", "16") == 500.0
-    assert "not measured whole, so left as they were: claim-wsgi" in said
+    assert "not measured whole, so left as they were: claim-slow-wsgi" in said
 
 
 def test_an_update_is_of_whole_cases(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,7 @@
 """The WebSocket load: what it counts, what it refuses to count, and the answer it insists on beforehand."""
 
 import dataclasses
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,9 +9,11 @@ import pytest
 
 from benchmarks.environment import ROOT, build
 from benchmarks.load import LoadError
+from benchmarks.process import running
 from benchmarks.socket_cases import SOCKET_CASES, Mode, SocketCase
 from benchmarks.socket_check import ask_sockets
 from benchmarks.socket_load import SocketDriver
+from benchmarks.trial import free_port, wait_until
 
 from .plain_echo import echoing
 
@@ -93,6 +96,18 @@ def test_cycles_are_counted_when_the_closing_handshake_is_done(driver: SocketDri
     case = dataclasses.replace(BY_NAME["ws-churn"], connections=3, cycles=10)
     with driver.opened(case, port, 0) as sockets:
         assert sockets.load(0)["messages"] == 10
+
+
+@pytest.mark.parametrize(
+    "case", [case for case in ECHOES if "socket-floor" in case.servers], ids=lambda case: case.name
+)
+def test_the_floor_echoes_as_it_should(case: SocketCase, driver: SocketDriver, tmp_path: Path) -> None:
+    floor, port = build(ROOT / "benchmarks" / "socket_floor.c", tmp_path / "socket_floor"), free_port()
+    command, output = [str(floor), str(port)], tmp_path / "output"
+    with running(command, core=None, environment=dict(os.environ), output=output, directory=tmp_path) as process:
+        wait_until(process, lambda: ask_sockets(case, port, 5.0), output)
+        with driver.opened(case, port, 0.2) as sockets:
+            assert sockets.load(0.2)["messages"] >= case.connections
 
 
 def test_nobody_listening_is_no_measurement(driver: SocketDriver) -> None:
