@@ -302,7 +302,7 @@ def test_the_server_alone_frames_a_denial(loop: str) -> None:
 
 @both_loops
 @pytest.mark.spec("A-XDENY-02", "A-WSH-11", "A-WSC-07", "A-CORE-17")
-@pytest.mark.parametrize("way", ["close", "reset"])
+@pytest.mark.parametrize("way", ["close", "reset", "finish"])
 def test_a_client_that_leaves_within_a_denial(way: str, loop: str, caplog: pytest.LogCaptureFixture) -> None:
     notes = Notes()
 
@@ -313,6 +313,7 @@ def test_a_client_that_leaves_within_a_denial(way: str, loop: str, caplog: pytes
         await send(block(b"begun", more_body=True))
         notes.add(told(await receive()))
         notes.add(told(await receive()))
+        notes.add(await raised_by(send(block(b"more", more_body=True))))
         await send(block(b"end"))
 
     with serve(app, loop=loop) as site:
@@ -320,7 +321,8 @@ def test_a_client_that_leaves_within_a_denial(way: str, loop: str, caplog: pytes
             wire.head()
             assert wire.chunk() == b"begun"
             getattr(wire, way)()
-        assert [notes.next() for _ in range(2)] == [LEFT] * 2
+            assert [notes.next() for _ in range(2)] == [LEFT] * 2
+            assert isinstance(notes.next(), OSError)
     assert error_records(caplog) == []
 
 
