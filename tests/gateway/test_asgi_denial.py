@@ -316,13 +316,12 @@ def test_a_client_that_leaves_within_a_denial(way: str, loop: str, caplog: pytes
         notes.add(await raised_by(send(block(b"more", more_body=True))))
         await send(block(b"end"))
 
-    with serve(app, loop=loop) as site:
-        with knock(site) as wire:
-            wire.head()
-            assert wire.chunk() == b"begun"
-            getattr(wire, way)()
-            assert [notes.next() for _ in range(2)] == [LEFT] * 2
-            assert isinstance(notes.next(), OSError)
+    with serve(app, loop=loop) as site, knock(site) as wire:
+        wire.head()
+        assert wire.chunk() == b"begun"
+        getattr(wire, way)()
+        assert [notes.next() for _ in range(2)] == [LEFT] * 2
+        assert isinstance(notes.next(), OSError)
     assert error_records(caplog) == []
 
 

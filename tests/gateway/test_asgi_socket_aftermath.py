@@ -177,6 +177,35 @@ def test_work_behind_the_end_holds_up_neither_the_connection_nor_other_requests(
 
 
 @both_loops
+@pytest.mark.spec("A-CORE-21", "A-WSC-10", "A-WSC-13")
+def test_a_task_left_behind_gets_the_end_and_no_message_although_the_close_is_not_answered(loop: str) -> None:
+    notes, queued, ended = Notes(), Gate(), Gate()
+    left_behind = set()
+
+    @sockets_only
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await accepted(receive, send)
+
+        async def linger() -> None:
+            await ended.passed()
+            for _ in range(2):
+                notes.add(told(await asyncio.wait_for(receive(), 1.0)))
+
+        left_behind.add(asyncio.ensure_future(linger()))
+        await queued.passed()
+
+    with serve(app, loop=loop) as site, SocketClient(site) as client:
+        client.send(frame(TEXT, "for nobody"), frame(TEXT, "nor this"))
+        client.expect_alive()
+        queued.open()
+        client.expect_close(1000)
+        ended.open()
+        assert [notes.next()[0] for _ in range(2)] == ["disconnect"] * 2
+        client.send(close_frame(1000))
+        client.expect_end()
+
+
+@both_loops
 @pytest.mark.spec("A-WSC-13", "A-DISC-03")
 @pytest.mark.parametrize("kind", ["websocket", "http"])
 def test_an_application_that_never_minds_the_disconnect_starves_nobody(kind: str, loop: str) -> None:
