@@ -7,7 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "src" / "trilithon"
-FOLDERS = ("src", "tests", "scripts", "demo", "benchmarks", "docs", ".ci")
+FOLDERS = ("src", "tests", "scripts", "demo", "examples", "benchmarks", "docs", ".ci")
 LEFT_OUT = {"__pycache__", "node_modules"}
 
 CIMPORT = re.compile(r"^\s*(?:from\s+([\w.]+)\s+cimport\s+(.+)|cimport\s+([\w.]+))", re.MULTILINE)
