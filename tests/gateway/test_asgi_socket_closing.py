@@ -201,6 +201,27 @@ def test_nothing_behind_the_clients_close_counts(loop: str) -> None:
         guest.told("hello", code=4000, reasons=("first",))
 
 
+@both_loops
+@pytest.mark.spec("WS-CLS-01", "A-WSM-08", "A-WSC-13")
+def test_a_close_behind_messages_is_answered_once_they_are_taken(loop: str) -> None:
+    begin, end = Gate(), Gate()
+
+    @sockets_only
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await accepted(receive, send)
+        await begin.passed()
+        while not isinstance(told(await receive()), tuple):
+            continue
+        await end.passed()  # the application lives on; the answer does not wait for it
+
+    with serve(app, loop=loop) as site, SocketClient(site) as client:
+        client.send(frame(TEXT, "one"), frame(TEXT, "two"), close_frame(4000))
+        begin.open()
+        client.expect_close(4000)
+        client.expect_end()
+        end.open()
+
+
 BAD_CODES: list[Any] = [-1, 0, 1, 999, 1004, 1005, 1006, 1015, 1016, 1999, 2000, 2999, 5000, 65535, 65536, 1 << 40]
 BAD_CODES += ["1000", b"1000", 1000.0, True, [1000], object()]
 GOOD_CODES = [1000, 1001, 1002, 1003, *range(1007, 1015), 3000, 3999, 4000, 4999]
