@@ -33,7 +33,7 @@ class Question:
 QUESTIONS = (
     Question(
         "choosing",
-        "Database writes and a remote call of 20 ms for each upload",
+        "A remote call of 20 ms for each upload",
         (
             (ASGI, "claim-asgi", "trilithon"),
             (MANY, "claim-wsgi", "trilithon-64"),
@@ -43,7 +43,7 @@ QUESTIONS = (
     ),
     Question(
         "choosing-slow",
-        "The same with a remote call of 1 s",
+        "A remote call of 1 s for each upload",
         ((ASGI, "claim-slow-asgi", "trilithon"), (MANY, "claim-slow-wsgi", "trilithon-64")),
     ),
 )
