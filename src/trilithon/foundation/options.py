@@ -340,7 +340,10 @@ class Options(SocketOptions):
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(group)}
 
 
-TABLE: tuple[Option, ...] = tuple(option_of(field) for field in dataclasses.fields(Options))
+_ORDER = list(Section)
+TABLE: tuple[Option, ...] = tuple(
+    sorted((option_of(field) for field in dataclasses.fields(Options)), key=lambda row: _ORDER.index(row.section))
+)
 BY_NAME: dict[str, Option] = {option.name: option for option in TABLE}
 
 

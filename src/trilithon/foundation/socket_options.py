@@ -83,8 +83,7 @@ class SocketOptions:
     ws_deflate_window_bits: int = row(
         _SOCKETS.ws_deflate_window_bits,
         Section.WEBSOCKET,
-        "Size of the compression window as a power of two; each socket that is compressed costs about five windows "
-        "of memory.",
+        "Size of the compression window as a power of two; a socket that compresses holds four windows.",
         unit="bits",
         minimum=9,
         maximum=15,
@@ -92,7 +91,7 @@ class SocketOptions:
     ws_deflate_memory_level: int = row(
         _SOCKETS.ws_deflate_memory_level,
         Section.WEBSOCKET,
-        "Memory for the state of the compression.",
+        "Memory for the state of the compression; a socket that compresses holds 512 bytes times two to this power.",
         unit="(1 to 9)",
         minimum=1,
         maximum=9,
