@@ -15,7 +15,7 @@ from typing import Any, Self
 
 DEADLINE_S = 10.0
 # How long a server may keep the connection once it has nothing more to say and the client is silent.
-END_BOUND_S = 1.0
+END_BOUND_S = 1.5
 RECEIVE_BYTES = 262144
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10

@@ -101,9 +101,9 @@ def test_a_full_queue_loses_nothing_and_pings_behind_it_are_answered(queue: int)
     messages = [f"message {number}" for number in range(queue + 5)]
     with open_desk(recorder, ws_max_queue=queue) as desk, desk.open() as guest:
         for each in messages:
+            # One by one, so that each is read behind a queue that is seen to be full.
             guest.send(frame(TEXT, each))
-        guest.send(frame(PING, b"behind"))
-        guest.expect((PONG, b"behind"))
+            guest.expect_alive()
         recorder.gate(guest.path).open()
         guest.expect(*((TEXT, each) for each in messages))
         guest.ends(*messages)
@@ -120,6 +120,34 @@ def test_a_full_queue_of_compressed_messages_loses_nothing() -> None:
         guest.expect_close(1000)
         guest.expect_end()
         guest.told(*["Hello"] * 50, code=1000, reasons=("done",))
+
+
+@pytest.mark.spec("WS-LIM-02", "WS-PMD-12", "WS-PMD-14")
+@pytest.mark.parametrize("offer", [None, "permessage-deflate"], ids=["plain", "compressed"])
+def test_large_messages_fill_the_queue_by_their_size_whatever_their_number(offer: str | None) -> None:
+    recorder = Held()
+    message_bytes = bytes(MIB)
+    with open_desk(recorder) as desk, desk.open(**offered(offer)) as guest:
+        side = Squeezed(guest)
+        wire = frame(BINARY, side.payload(message_bytes), rsv=4) if offer else frame(BINARY, message_bytes)
+        # Compressed, all of it is a few segments; it must not be inflated before somebody wants it.
+        stream = wire + frame(BINARY, side.payload(message_bytes), rsv=4) * 50 if offer else wire * 50
+        guest.socket.settimeout(0.5)
+        tracemalloc.start()
+        try:
+            guest.socket.sendall(stream)
+            assert offer, "50 MiB were taken off the client"
+            with desk.open() as other:
+                other.expect_alive()
+                recorder.gate(other.path).open()
+        except TimeoutError:
+            pass
+        finally:
+            peak = tracemalloc.get_traced_memory()[1]
+            tracemalloc.stop()
+        guest.reset()
+        recorder.gate(guest.path).open()
+        assert peak < 10 * MIB, f"{peak >> 20} MiB wait for an application that does not ask"
 
 
 @pytest.mark.spec("WS-LIM-02")
@@ -139,8 +167,32 @@ def test_empty_messages_fill_the_queue_too() -> None:
         finally:
             peak = tracemalloc.get_traced_memory()[1]
             tracemalloc.stop()
+        guest.reset()
+        recorder.gate(guest.path).open()
         assert sent < 16 * MIB, "the server never stopped reading"
         assert peak < 4 * MIB
+
+
+@both_loops
+@pytest.mark.spec("WS-CLS-01", "WS-CLS-08", "A-WSM-08")
+@pytest.mark.parametrize(("last", "code"), [(close_frame(4000), 4000), (frame(3), 1002)], ids=["close", "failure"])
+def test_the_answer_goes_out_when_the_application_is_told_not_when_it_returns(
+    last: bytes, code: int, loop: str
+) -> None:
+    notes, may_return = Notes(), Gate()
+
+    @sockets_only
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await accepted(receive, send)
+        await read_on(receive, notes)
+        await may_return.passed()
+
+    with serve(app, loop=loop) as site, SocketClient(site) as client:
+        client.send(frame(TEXT, "one"), frame(TEXT, "two"), last)
+        client.expect_close(code)
+        client.expect_end()
+        assert [notes.next(), notes.next(), notes.next()[1]] == ["one", "two", code]
+        may_return.open()
 
 
 # One slow, others fast.
