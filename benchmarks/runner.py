@@ -27,7 +27,7 @@ from benchmarks.servers import SERVERS, Server
 from benchmarks.socket_cases import SocketCase
 from benchmarks.socket_load import SocketDriver
 from benchmarks.socket_trial import measure_sockets
-from benchmarks.trial import Bench, Figures, StartFault, Trial, measure
+from benchmarks.trial import Bench, EarlyEnd, Figures, StartFault, Trial, measure
 
 OFFERED_SHARE = {"half": 0.5, "90%": 0.9}
 OPEN_FILES = 16384
@@ -133,8 +133,9 @@ def plan_round(chosen: argparse.Namespace, cases: list[Case], number: int) -> It
 
 
 def chosen_cases(chosen: argparse.Namespace) -> list[Case]:
-    """List the cases of this run."""
-    return [case for case in ALL_CASES if is_chosen(case.name, chosen.cases)]
+    """List the cases of this run; a quick one leaves out what takes minutes unless it is asked for."""
+    cases = [case for case in ALL_CASES if is_chosen(case.name, chosen.cases)]
+    return [case for case in cases if chosen.cases or not (chosen.quick and case.kind is Kind.CLAIM)]
 
 
 def first_round(chosen: argparse.Namespace) -> list[tuple[str, str, str]]:
@@ -161,8 +162,14 @@ def describe_figures(figures: dict[str, float]) -> str:
 def attempt(bench: Bench, results: Results, trial: Trial) -> None:
     """Make one measurement and keep its figures or its reason."""
     label = f"{trial.case.name:20} {trial.server.name:18} {trial.setting:9}"
+    how = MEASURES.get(type(trial.case), measure)
     try:
-        figures = MEASURES.get(type(trial.case), measure)(bench, trial)
+        try:
+            figures = how(bench, trial)
+        except EarlyEnd as fault:
+            # Between finding a free port and listening on it, somebody else may have taken it.
+            say(f"{label} {fault}; once more")
+            figures = how(bench, trial)
     except (StartFault, LoadError, OSError) as fault:
         reason = " ".join(str(fault).split()) or type(fault).__name__
         results.add(Outcome(trial.case.name, trial.server.name, trial.setting, None, reason))

@@ -55,6 +55,10 @@ class StartFault(Exception):
     """A server that does not come to serve the case; the message is the reason in one line."""
 
 
+class EarlyEnd(StartFault):
+    """A server that ended before it served anything."""
+
+
 def free_port() -> int:
     """Return a port nobody listens on now."""
     with socket.socket() as probe:
@@ -81,7 +85,7 @@ def wait_until(process: subprocess.Popen[bytes], ask: Callable[[], None], output
             reason = f"no answer in {START_TIMEOUT_S:.0f} s ({type(fault).__name__})"
         if process.poll() is not None:
             said = last_line(output.read_text(errors="replace"))
-            raise StartFault(f"ended with code {process.returncode}: {said}")
+            raise EarlyEnd(f"ended with code {process.returncode}: {said}")
         if time.monotonic() > deadline_s:
             raise StartFault(reason)
         time.sleep(0.02)

@@ -8,7 +8,7 @@ import pytest
 from benchmarks.cases import CASES, Case
 from benchmarks.report import markdown, write
 from benchmarks.results import Outcome, Results
-from benchmarks.runner import offered_rate, parse, plan_round
+from benchmarks.runner import first_round, offered_rate, parse, plan_round
 from benchmarks.socket_cases import SOCKET_CASES, WINDOW_BITS, SocketCase
 from benchmarks.targets import TARGETS, Target
 from benchmarks.trial import Figures
@@ -129,6 +129,12 @@ def test_a_socket_case_is_met_by_all_its_servers_also_in_a_quick_run() -> None:
     chosen = parse(["--quick", "--cases", "ws-broadcast"])
     case = next(case for case in SOCKET_CASES if case.name == "ws-broadcast")
     assert {server.name for _, server, _ in plan_round(chosen, [case], 0)} == set(case.servers)
+
+
+def test_a_quick_run_leaves_out_what_takes_minutes_unless_it_is_asked_for() -> None:
+    assert not {case for case, _, _ in first_round(parse(["--quick"])) if case.startswith("claim")}
+    assert {case for case, _, _ in first_round(parse(["--quick", "--cases", "claim-asgi"]))} == {"claim-asgi"}
+    assert {case for case, _, _ in first_round(parse([])) if case.startswith("claim")}
 
 
 def test_half_of_a_peers_cost_is_good_enough_for_an_echo() -> None:

@@ -15,7 +15,7 @@ from benchmarks.environment import ROOT, build
 from benchmarks.load import Driver, LoadError, ask_once, idle_connections, is_open
 from benchmarks.measure import cpu_time, pss_kib
 from benchmarks.process import end, family, read_stat, running
-from benchmarks.trial import free_port, wait_until_right
+from benchmarks.trial import EarlyEnd, free_port, wait_until_right
 
 pytestmark = pytest.mark.real
 
@@ -74,6 +74,16 @@ def test_a_load_that_cannot_connect_is_no_measurement(programs: Path) -> None:
 def test_a_wrong_answer_is_said(floor: tuple[int, int]) -> None:
     with pytest.raises(LoadError, match="status 200, 13 bytes where 3 are right"):
         ask_once(dataclasses.replace(CONSTANT, body=b"abc"), floor[1], 5.0)
+
+
+def test_a_server_that_ends_is_not_waited_for(tmp_path: Path) -> None:
+    output = tmp_path / "output"
+    command = [sys.executable, "-c", "import sys; sys.exit('Error: address in use')"]
+    with (
+        running(command, core=None, environment=dict(os.environ), output=output, directory=tmp_path) as process,
+        pytest.raises(EarlyEnd, match="ended with code 1: Error: address in use"),
+    ):
+        wait_until_right(process, CONSTANT, free_port(), output)
 
 
 def test_idle_connections_are_seen_to_be_open_or_closed(floor: tuple[int, int]) -> None:
