@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from asgi_apps import Gate, Notes, body, both_loops, echo, http_only, read_body, respond, start
+from upgrade import check_opened, knock
 from wire_client import Wire, post
 
 from trilithon.testing import serve
@@ -104,3 +105,16 @@ def test_no_continue_after_the_response_has_started(loop: str) -> None:
         wire.send(b"body")
         assert wire.chunk() == b"body"
         assert wire.chunk() == b""
+
+
+@both_loops
+@pytest.mark.spec("H1-UPG-04")
+def test_a_websocket_that_expects_100_gets_it_before_its_101(loop: str) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        await receive()
+
+    with serve(app, loop=loop, lifespan="off") as site, knock(site, "/", CONTINUE) as wire:
+        assert wire.head().status == 100
+        check_opened(wire.head())

@@ -174,7 +174,7 @@ def test_a_key_that_is_not_one_of_16_bytes_is_400(house: House, keys: list[str])
     house.refuses(request("/", UPGRADE, CONNECTION, VERSION, *lines), 400)
 
 
-@pytest.mark.spec("WS-HS-07", "WS-HS-17", "WS-HS-19")
+@pytest.mark.spec("WS-HS-07", "WS-HS-17", "WS-HS-19", "H1-RSP-15")
 @pytest.mark.parametrize("version", [None, "", "0", "8", "12", "14", "013", "13a"])
 def test_another_version_is_426_and_names_the_right_one(house: House, version: str | None) -> None:
     lines = [] if version is None else [f"Sec-WebSocket-Version: {version}"]
@@ -192,7 +192,7 @@ def test_two_versions_are_400(house: House, versions: list[str]) -> None:
     house.refuses(request("/", UPGRADE, CONNECTION, KEY_LINE, *lines), 400)
 
 
-@pytest.mark.spec("WS-HS-09", "WS-HS-10", "WS-HS-11", "WS-HS-13")
+@pytest.mark.spec("WS-HS-09", "WS-HS-10", "WS-HS-11", "WS-HS-13", "H1-UPG-04")
 def test_the_101_holds_what_it_must_and_nothing_else(house: House) -> None:
     with house.open(upgrade()) as wire:
         head = wire.head()
@@ -318,7 +318,7 @@ def test_a_handshake_with_a_body_is_400_and_the_body_no_request(house: House, li
     house.refuses(upgrade("/", line) + body, 400)
 
 
-@pytest.mark.spec("WS-HS-17", "WS-HS-19")
+@pytest.mark.spec("WS-HS-17", "WS-HS-19", "HS-58")
 @pytest.mark.parametrize("behind", [SMUGGLED, upgrade("/smuggled"), frame(TEXT, "x") * 50, b"\x00" * 5000])
 def test_nothing_behind_a_refused_handshake_is_read(house: House, behind: bytes) -> None:
     house.refuses(request("/", *LINES[:3], "Sec-WebSocket-Version: 8") + behind, 426)

@@ -395,6 +395,8 @@ class Http1(Carrier):
             raise ClientDisconnected("the exchange is over")
         terms = self.terms
         lines = [line.octets for line in answer.lines] + [terms.stamp.line, terms.server_line]
+        if exchange.head.expects_continue:
+            self.transport.write(CONTINUE)  # comes before the switch (RFC 9110 7.8)
         self.transport.write(switching_head(handshake, answer.protocol, answer.extensions, lines))
         exchange.status = 101
         self.headed = True
