@@ -178,8 +178,9 @@ def test_work_behind_the_end_holds_up_neither_the_connection_nor_other_requests(
 
 @both_loops
 @pytest.mark.spec("A-CORE-21", "A-WSC-10", "A-WSC-13")
-def test_a_task_left_behind_gets_the_end_and_no_message_although_the_close_is_not_answered(loop: str) -> None:
-    notes, queued, ended = Notes(), Gate(), Gate()
+@pytest.mark.parametrize("waits", [False, True], ids=["asks later", "waits"])
+def test_a_task_left_behind_gets_the_end_although_the_close_is_not_answered(waits: bool, loop: str) -> None:
+    notes, may_return, ended = Notes(), Gate(), Gate()
     left_behind = set()
 
     @sockets_only
@@ -187,22 +188,47 @@ def test_a_task_left_behind_gets_the_end_and_no_message_although_the_close_is_no
         await accepted(receive, send)
 
         async def linger() -> None:
-            await ended.passed()
+            if not waits:
+                await ended.passed()
             for _ in range(2):
-                notes.add(told(await asyncio.wait_for(receive(), 1.0)))
+                notes.add(told(await asyncio.wait_for(receive(), 5)))
 
         left_behind.add(asyncio.ensure_future(linger()))
-        await queued.passed()
+        await may_return.passed()
 
     with serve(app, loop=loop) as site, SocketClient(site) as client:
-        client.send(frame(TEXT, "for nobody"), frame(TEXT, "nor this"))
+        if not waits:
+            # Messages that nobody took belong to nobody once the application has returned.
+            client.send(frame(TEXT, "for nobody"), frame(TEXT, "nor this"))
         client.expect_alive()
-        queued.open()
+        may_return.open()
         client.expect_close(1000)
         ended.open()
         assert [notes.next()[0] for _ in range(2)] == ["disconnect"] * 2
         client.send(close_frame(1000))
         client.expect_end()
+
+
+@both_loops
+@pytest.mark.spec("A-WSC-07", "A-CORE-17", "A-DISC-07")
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_sending_behind_ones_own_close_may_leave_the_application_unlogged(
+    wrapped: bool, loop: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    @sockets_only
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await accepted(receive, send)
+        await send({"type": "websocket.close", "code": 4000})
+        if wrapped:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(send(message("behind it")))
+        await send(message("behind it"))
+
+    with serve(app, loop=loop) as site, SocketClient(site) as client:
+        client.expect_close(4000)
+        client.send(close_frame(4000))
+        client.expect_end()
+    assert error_records(caplog) == []
 
 
 @both_loops
