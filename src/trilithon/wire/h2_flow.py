@@ -1,0 +1,268 @@
+"""The sending side of an HTTP/2 connection: response frames, both windows, and whose turn it is (RFC 9113 6.9)."""
+
+from collections import deque
+
+from trilithon.foundation.errors import InternalError
+from trilithon.wire.exchange import Receiver, Transport
+from trilithon.wire.h2_codes import DATA, END_STREAM, FLOW_CONTROL_ERROR
+from trilithon.wire.h2_frames import (
+    MAX_WINDOW_BYTES,
+    MIN_MAX_FRAME_BYTES,
+    H2Error,
+    write_data,
+    write_field_block,
+    write_header,
+)
+from trilithon.wire.h2_guard import Guard
+from trilithon.wire.h2_limits import H2Limits
+from trilithon.wire.h2_priority import Schedule
+from trilithon.wire.h2_response import ResponseCoder, declared_length
+from trilithon.wire.h2_stream import CLOSED, Link, Stream
+from trilithon.wire.response import SentLine, own_body
+from trilithon.wire.terms import Terms
+
+DEFAULT_WINDOW_BYTES = 65535
+# Larger frames than this keep the others waiting, even where the client allows them.
+MAX_PIECE_BYTES = 16384
+# Up to this size a copy costs less than one more part to write.
+MAX_JOINED_BYTES = 4096
+
+
+class Sender:
+    """Sends the responses of one connection, within what the client and the transport take.
+
+    Heads and what is small go out at once; the rest waits in the queue of its stream, and `pump` sends it by priority
+    as long as the transport is not congested. Call `drained` when that is over. `control_bytes` counts what was
+    written without any window to bound it, since the transport was last seen to keep up.
+    """
+
+    def __init__(self, link: Link, transport: Transport, terms: Terms, guard: Guard) -> None:
+        self.link = link
+        self.transport = transport
+        self.guard = guard
+        self.coder = ResponseCoder(terms)
+        self.schedule = Schedule()
+        self.window: int = DEFAULT_WINDOW_BYTES
+        self.initial_window: int = DEFAULT_WINDOW_BYTES
+        self.max_frame_bytes: int = MIN_MAX_FRAME_BYTES
+        self.control_bytes: int = 0
+        self.pumping = False
+
+    def admit(self, stream: Stream, limits: H2Limits) -> None:
+        """Give a new stream its window."""
+        stream.window_out = self.initial_window
+        stream.high_water = limits.queue_high_bytes
+
+    def write(self, data: bytes) -> None:
+        """Write what no window bounds."""
+        self.control_bytes += len(data)
+        self.transport.write(data)
+
+    # Responses.
+
+    def respond(self, stream: Stream, data: bytes, final: bool) -> None:
+        """Send a piece of a response, its head first."""
+        exchange = stream.exchange
+        assert exchange is not None, "a stream that is not closed has its exchange"
+        head = b""
+        if not stream.headed:
+            response = exchange.response
+            if response is None:
+                raise InternalError("no response head is held")
+            stream.headed = True
+            exchange.status = response.status
+            length = declared_length(response, exchange.bodiless, len(data) if final else -1)
+            block = self.coder.code_head(response, length)
+            ends = final and (exchange.bodiless or not data)
+            head = write_field_block(stream.stream_id, block, ends, self.max_frame_bytes)
+            if ends:
+                stream.final = True
+                self.write(head)
+                self.link.sent(stream)
+                return
+        self.send(stream, head, b"" if exchange.bodiless else data, final)
+
+    def answer(self, stream: Stream, status: int, extra: bytes, bodiless: bool) -> None:
+        """Send an answer of the server's own; `extra` are lines of HTTP/1."""
+        body = own_body(status)
+        block = self.coder.code_own(status, extra, len(body))
+        stream.headed = True
+        head = write_field_block(stream.stream_id, block, bodiless, self.max_frame_bytes)
+        if bodiless:
+            stream.final = True
+            self.write(head)
+            self.link.sent(stream)
+        else:
+            self.send(stream, head, body, True)
+
+    def send(self, stream: Stream, head: bytes, data: bytes, final: bool) -> None:
+        """Send `head`, frames that are ready, and then data: at once where nothing stands in the way."""
+        size = len(data)
+        clear = not self.transport.congested()
+        if stream.state is CLOSED:
+            return  # the transport tried to write, and so learnt that the client is gone
+        stream.final = final
+        if not stream.queued:
+            if not size:
+                if final:
+                    head += write_data(stream.stream_id, b"", True)
+                if head:
+                    self.write(head)
+                if final:
+                    self.link.sent(stream)
+                return
+            fits = size <= MAX_PIECE_BYTES and size <= self.window and size <= stream.window_out
+            if clear and fits and not self.schedule.count:
+                self.write_data(stream, head, data, final)
+                if final:
+                    self.link.sent(stream)
+                return
+        if head:
+            self.write(head)
+        if size:
+            if stream.queue is None:
+                stream.queue = deque()
+            stream.queue.append(data)
+            stream.queued += size
+            if stream.window_out > 0:
+                self.schedule.add(stream)
+            self.pump()
+
+    def write_data(self, stream: Stream, head: bytes, data: bytes, last: bool) -> None:
+        """Write one DATA frame behind `head`; both windows have room for it."""
+        size = len(data)
+        self.window -= size
+        stream.window_out -= size
+        stream.stalled_at = 0.0
+        self.guard.earn_updates()
+        head += write_header(size, DATA, END_STREAM if last else 0, stream.stream_id)
+        if size <= MAX_JOINED_BYTES:
+            self.transport.write(head + data)
+        else:
+            self.transport.write(head)
+            self.transport.write(data)
+
+    def trail(self, stream: Stream, lines: list[SentLine]) -> None:
+        """End a response with trailers, behind what is queued."""
+        stream.final = True
+        stream.trailers = lines
+        if not stream.queued:
+            self.write_trailers(stream, lines)
+
+    def write_trailers(self, stream: Stream, lines: list[SentLine]) -> None:
+        """Write the trailer section; an empty one is an empty DATA frame."""
+        block = self.coder.code_trailers(lines)
+        if block:
+            self.write(write_field_block(stream.stream_id, block, True, self.max_frame_bytes))
+        else:
+            self.write(write_data(stream.stream_id, b"", True))
+        self.link.sent(stream)
+
+    def inform(self, stream: Stream, status: int, lines: bytes) -> None:
+        """Send an interim response."""
+        block = self.coder.code_interim(status, lines)
+        self.write(write_field_block(stream.stream_id, block, False, self.max_frame_bytes))
+
+    # The queues.
+
+    def pump(self) -> None:
+        """Send what is queued, the most urgent first, until a window or the transport is full.
+
+        What ends meanwhile may start another response: the inner call leaves the sending to the outer one.
+        """
+        if self.pumping:
+            return
+        self.pumping = True
+        try:
+            while self.window > 0 and self.schedule.count and not self.transport.congested():
+                stream = self.schedule.first()
+                if stream is None:
+                    return
+                self.send_piece(stream)
+        finally:
+            self.pumping = False
+
+    def send_piece(self, stream: Stream) -> None:
+        """Send one frame of a stream that is scheduled."""
+        queue = stream.queue
+        assert queue is not None, "what is scheduled has something queued"
+        piece = queue[0]
+        size = len(piece) - stream.offset
+        size = min(size, self.window, stream.window_out, self.max_frame_bytes, MAX_PIECE_BYTES)
+        if size < len(piece):
+            start = stream.offset
+            data = piece[start : start + size]
+            stream.offset = start + size
+        else:
+            data = piece
+            stream.offset = size
+        if stream.offset == len(piece):
+            queue.popleft()
+            stream.offset = 0
+        stream.queued -= size
+        last = stream.final and not stream.queued
+        self.write_data(stream, b"", data, last and stream.trailers is None)
+        if not stream.queued or stream.window_out <= 0:
+            self.schedule.remove(stream)
+        else:
+            self.schedule.rotate(stream)
+        if last:
+            if stream.trailers is not None:
+                self.write_trailers(stream, stream.trailers)
+            else:
+                self.link.sent(stream)
+        elif stream.clogged and stream.queued * 4 <= stream.high_water:
+            self.wake(stream)
+
+    def wake(self, stream: Stream) -> None:
+        """Tell a gateway that waits that its stream takes more."""
+        stream.clogged = False
+        exchange = stream.exchange
+        # A local reference: a receiver may take itself off its exchange while it runs.
+        receiver: Receiver | None = exchange.receiver if exchange is not None else None
+        if receiver is not None:
+            receiver.drained()
+
+    def drained(self, streams: list[Stream]) -> None:
+        """The transport takes more: send on, and wake the gateways that waited for it."""
+        self.control_bytes = 0
+        self.pump()
+        for stream in streams:
+            if stream.clogged and stream.queued * 4 <= stream.high_water:
+                self.wake(stream)
+
+    def forget(self, stream: Stream) -> None:
+        """Drop what a stream had to send."""
+        self.schedule.remove(stream)
+        stream.queue = None
+        stream.queued = 0
+        stream.trailers = None
+
+    # The windows.
+
+    def open_window(self, increment: int) -> None:
+        """Take a WINDOW_UPDATE of the connection; raises H2Error (RFC 9113 6.9.1)."""
+        self.window += increment
+        if self.window > MAX_WINDOW_BYTES:
+            raise H2Error(FLOW_CONTROL_ERROR, "connection window too large")
+
+    def open_stream(self, stream: Stream, increment: int) -> None:
+        """Take a WINDOW_UPDATE of a stream; raises H2Error, an error of that stream alone."""
+        stream.window_out += increment
+        if stream.window_out > MAX_WINDOW_BYTES:
+            raise H2Error(FLOW_CONTROL_ERROR, "stream window too large", stream.stream_id)
+        if stream.queued and stream.window_out > 0:
+            self.schedule.add(stream)
+
+    def change_initial(self, value: int, streams: list[Stream]) -> None:
+        """Take SETTINGS_INITIAL_WINDOW_SIZE: all windows change by the difference, and may become negative (6.9.2)."""
+        difference = value - self.initial_window
+        self.initial_window = value
+        for stream in streams:
+            stream.window_out += difference
+            if stream.window_out > MAX_WINDOW_BYTES:
+                raise H2Error(FLOW_CONTROL_ERROR, "stream window too large")
+            if stream.window_out <= 0:
+                self.schedule.remove(stream)
+            elif stream.queued:
+                self.schedule.add(stream)

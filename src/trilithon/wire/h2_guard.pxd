@@ -1,0 +1,13 @@
+# C layout of the budgets of an HTTP/2 connection.
+cimport cython
+
+cdef list BUDGETS
+
+cdef class Guard:
+    cdef readonly list left
+    cdef readonly list spent_at
+
+    @cython.locals(left=double, since=double, burst=double, rate=double)
+    cpdef spend(self, int kind, double now)
+    @cython.locals(left=double)
+    cpdef earn_updates(self)

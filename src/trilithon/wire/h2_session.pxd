@@ -1,0 +1,61 @@
+# C layout of the streams of an HTTP/2 connection.
+cimport cython
+from trilithon.wire.exchange cimport Exchange, Receiver, Transport
+from trilithon.wire.h2_flow cimport Sender
+from trilithon.wire.h2_guard cimport Guard
+from trilithon.wire.h2_stream cimport ClosedStreams, Link, Stream
+from trilithon.wire.terms cimport Terms
+
+cdef class Session(Link):
+    cdef readonly Transport transport
+    cdef readonly Terms terms
+    cdef readonly object limits
+    cdef readonly object timeouts
+    cdef public object standing
+    cdef public double now
+    cdef readonly Guard guard
+    cdef readonly Sender sender
+    cdef readonly dict streams
+    cdef readonly ClosedStreams closed
+    cdef readonly set cancelled
+    cdef public unsigned int last_id
+    cdef public long long window_in
+    cdef public long long taken
+    cdef public bint paused
+    cdef public bint greeted
+    cdef public bint acknowledged
+    cdef public bint client_leaves
+    cdef public bint end_seen
+    cdef list waiting_since
+
+    cpdef begin(self)
+    @cython.locals(exchange=Exchange, owed="long long")
+    cpdef credit(self, Stream stream)
+    @cython.locals(exchange=Exchange, how=int)
+    cpdef sent(self, Stream stream)
+    @cython.locals(exchange=Exchange)
+    cpdef Exchange close_stream(self, Stream stream, int how)
+    cpdef keep_cancelled(self, Stream stream, Exchange exchange)
+    cpdef released(self, Exchange exchange)
+    @cython.locals(exchange=Exchange)
+    cpdef drop(self, Stream stream, int how)
+    @cython.locals(stream_id="unsigned int")
+    cpdef give_up(self, Stream stream, int status)
+    cpdef bint is_idle(self, unsigned int stream_id) except -1
+    @cython.locals(stream_id="unsigned int", stream=Stream)
+    cpdef fail(self, object error)
+    cpdef close(self, int code, str reason)
+    @cython.locals(stream=Stream)
+    cpdef lose(self)
+    @cython.locals(stream=Stream, exchange=Exchange, receiver=Receiver)
+    cpdef receive_end(self)
+    cpdef retire(self)
+    cpdef leave(self)
+    cpdef part(self)
+    cpdef drained(self)
+    cpdef bint waits_for_head(self) except -1
+    @cython.locals(stream=Stream)
+    cpdef time_out(self, double now)
+    cpdef bint is_late(self, int what, bint waiting, double limit_s) except -1
+    @cython.locals(limit_s=double, exchange=Exchange)
+    cpdef check_stream(self, Stream stream, double now)
