@@ -217,7 +217,7 @@ def test_a_close_behind_messages_is_answered_once_they_are_taken(loop: str) -> N
     with serve(app, loop=loop) as site, SocketClient(site) as client:
         client.send(frame(TEXT, "one"), frame(TEXT, "two"), close_frame(4000))
         begin.open()
-        client.expect_close(4000)
+        client.expect_close(4000, within_s=1.5)
         client.expect_end()
         end.open()
 
