@@ -1,5 +1,6 @@
 """One HTTP/2 connection without a socket: a client that speaks in frames, and an application that does as told."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -82,9 +83,14 @@ class H2Memory(Memory):
         self.full = False
         self.over: list[Exchange] = []
         self.statuses: list[int] = []
+        self.on_pull: Callable[[], None] | None = None
 
     def congested(self) -> bool:
         return self.full
+
+    def pull(self) -> None:
+        assert self.on_pull is not None, "nobody would wake this thread"
+        self.on_pull()
 
     def ended(self, exchange: Exchange) -> None:
         assert exchange not in self.over, "ended twice"
@@ -172,7 +178,7 @@ class Script:
     def alive(self) -> bool:
         """Tell whether the connection still serves, by a PING and a request of another stream."""
         self.frames()
-        stream_id = self.machine.last_id + 2
+        stream_id = (self.machine.last_id + 2) | 1
         exchange = self.one(headers(stream_id, GET))
         answer(exchange, b"alive")
         return [sent.kind for sent in self.frames()] == [HEADERS, DATA]

@@ -156,6 +156,7 @@ class Http2(Session):
             elif frame.payload == RETIRE_PING and self.standing is RETIRING:
                 self.leave()
         elif kind == GOAWAY:
+            self.guard.spend(IDLE_FRAMES, self.now)
             self.client_leaves = True
         elif kind == PRIORITY_UPDATE:
             self.receive_priority(frame)

@@ -1,0 +1,262 @@
+"""HTTP/2: how connections begin, are kept and end (RFC 9113 3.4, 5.4, 6)."""
+
+import pytest
+
+from trilithon.foundation.limits import Timeouts
+from trilithon.wire.exchange import Outbound
+from trilithon.wire.h2_codes import (
+    ACK,
+    CONTINUATION,
+    DATA,
+    END_HEADERS,
+    ENHANCE_YOUR_CALM,
+    FLOW_CONTROL_ERROR,
+    FRAME_SIZE_ERROR,
+    GOAWAY,
+    HEADERS,
+    NO_ERROR,
+    PING,
+    PRIORITY,
+    PROTOCOL_ERROR,
+    PUSH_PROMISE,
+    SETTINGS,
+    SETTINGS_TIMEOUT,
+)
+from trilithon.wire.h2_session import Standing
+from trilithon.wire.http2 import LAST_STREAM_ID
+
+from .h2_bytes import GREETING, PREFACE, number, raw
+from .h2_memory import GET, POST, Script, answer, block, content, data, headers, news, ping, reset, settings, start
+
+LARGEST = 2**31 - 1
+
+
+@pytest.mark.spec("H2-CONN-01")
+@pytest.mark.parametrize("sent", [b"GET / HTTP/1.1\r\n\r\n", PREFACE[:-1] + b"x", PREFACE + raw(PING, 0, 0, bytes(8))])
+def test_another_beginning_ends_the_connection(sent):
+    script = Script(greet=False)
+    assert script.send(sent) == []
+    assert script.goodbye() == (0, PROTOCOL_ERROR)
+    assert script.send(GREETING, headers(1, GET)) == []
+
+
+@pytest.mark.spec("H2-CONN-01")
+@pytest.mark.parametrize("sent", [b"", PREFACE[:10], PREFACE])
+def test_a_beginning_that_does_not_come_is_waited_for_no_longer_than_a_head(sent):
+    script = Script(greet=False, timeouts=Timeouts(header_timeout_s=20))
+    script.machine.begin()
+    if sent:
+        script.send(sent)
+    script.machine.time_out(1000.0)
+    script.machine.time_out(1019.0)
+    assert not script.transport.closed
+    script.machine.time_out(1020.0)
+    assert script.goodbye() == (0, NO_ERROR)
+
+
+@pytest.mark.spec("H2-CONN-05")
+def test_unknown_frames_and_flags_are_ignored():
+    script = Script()
+    script.send(raw(0x77, 0xFF, 1, b"what"), raw(PING, 0xFE, 0, bytes(8)), raw(PRIORITY, 0, 1, bytes(5)))
+    (pong,) = script.frames()
+    assert (pong.kind, pong.flags) == (PING, ACK)
+    assert script.alive()
+
+
+BROKEN = [
+    pytest.param(raw(HEADERS, 0, 3) + raw(0x77), PROTOCOL_ERROR, marks=pytest.mark.spec("H2-CONN-05", "H2-STR-10")),
+    pytest.param(raw(CONTINUATION, END_HEADERS, 3), PROTOCOL_ERROR, marks=pytest.mark.spec("H2-STR-10", "H2-STR-02")),
+    pytest.param(
+        headers(1, GET, end=False) + raw(CONTINUATION, 4, 1), PROTOCOL_ERROR, marks=pytest.mark.spec("H2-STR-10")
+    ),
+    pytest.param(raw(HEADERS, 4, 3, bytes(16385)), FRAME_SIZE_ERROR, marks=pytest.mark.spec("H2-CONN-06")),
+    pytest.param(raw(SETTINGS, 0, 0, bytes(16386)), FRAME_SIZE_ERROR, marks=pytest.mark.spec("H2-CONN-06")),
+    pytest.param(raw(GOAWAY, 0, 1, bytes(8)), PROTOCOL_ERROR, marks=pytest.mark.spec("H2-CONN-08")),
+    pytest.param(raw(PING, 0, 0, bytes(7)), FRAME_SIZE_ERROR, marks=pytest.mark.spec("H2-CONN-10")),
+    pytest.param(raw(PING, 0, 1, bytes(8)), PROTOCOL_ERROR, marks=pytest.mark.spec("H2-CONN-10")),
+    pytest.param(raw(SETTINGS, 0, 0, bytes(5)), FRAME_SIZE_ERROR, marks=pytest.mark.spec("H2-CONN-11")),
+    pytest.param(raw(SETTINGS, ACK, 0, bytes(6)), FRAME_SIZE_ERROR, marks=pytest.mark.spec("H2-CONN-11")),
+    pytest.param(raw(SETTINGS, 0, 1), PROTOCOL_ERROR, marks=pytest.mark.spec("H2-CONN-11")),
+    pytest.param(settings((2, 2)), PROTOCOL_ERROR, marks=pytest.mark.spec("H2-CONN-12")),
+    pytest.param(settings((4, 2**31)), FLOW_CONTROL_ERROR, marks=pytest.mark.spec("H2-CONN-12")),
+    pytest.param(settings((5, 16383)), PROTOCOL_ERROR, marks=pytest.mark.spec("H2-CONN-12")),
+    pytest.param(settings((5, 2**24)), PROTOCOL_ERROR, marks=pytest.mark.spec("H2-CONN-12")),
+    pytest.param(settings((8, 2)), PROTOCOL_ERROR, marks=pytest.mark.spec("H2-CONN-12")),
+    pytest.param(settings((9, 2)), PROTOCOL_ERROR, marks=pytest.mark.spec("H2-CONN-12")),
+    pytest.param(raw(PUSH_PROMISE, 4, 1, number(2)), PROTOCOL_ERROR, marks=pytest.mark.spec("H2-CONN-13")),
+    pytest.param(raw(DATA, 0, 0, b"x"), PROTOCOL_ERROR, marks=pytest.mark.spec("H2-STR-06")),
+    pytest.param(raw(HEADERS, 5, 0, block(GET)), PROTOCOL_ERROR, marks=pytest.mark.spec("H2-STR-07")),
+    pytest.param(raw(HEADERS, 0xD, 3, b"\x09" + block(GET)[:5]), PROTOCOL_ERROR, marks=pytest.mark.spec("H2-STR-07")),
+]
+
+
+@pytest.mark.parametrize(("sent", "code"), BROKEN)
+@pytest.mark.spec("H2-CONN-07")
+def test_a_connection_error_names_the_last_stream_and_closes(sent, code):
+    script = Script()
+    pending = script.one(headers(1, GET))
+    script.frames()
+    assert script.send(sent, headers(9, GET)) == []
+    last, found = script.goodbye()
+    assert found == code
+    assert last in (1, 3)
+    assert pending.outbound is Outbound.LOST
+    assert news(pending) == ["lost"]
+    assert script.transport.over == [pending]
+
+
+@pytest.mark.spec("H2-CONN-07")
+def test_a_reset_is_never_answered_by_one():
+    script = Script()
+    script.one(headers(1, GET))
+    script.send(reset(1), reset(1), reset(1))
+    assert script.frames() == []
+    assert script.alive()
+
+
+@pytest.mark.spec("H2-CONN-08")
+def test_a_client_that_leaves_gets_what_is_open():
+    script = Script()
+    exchange = script.one(headers(1, GET))
+    script.send(raw(GOAWAY, 0, 0, number(0) + number(0xBEEF) + b"why"))
+    assert not script.transport.closed
+    answer(exchange, b"still")
+    assert content(script.frames(), 1) == b"still"
+    assert script.transport.closed
+
+
+@pytest.mark.spec("H2-CONN-08")
+def test_a_client_that_leaves_with_nothing_open_is_gone():
+    script = Script()
+    script.send(raw(GOAWAY, 0, 0, number(0) + number(0)))
+    assert script.goodbye() == (0, NO_ERROR)
+
+
+@pytest.mark.spec("H2-CONN-09")
+def test_a_connection_retires_in_two_steps():
+    script = Script()
+    first = script.one(headers(1, GET))
+    script.machine.retire()
+    script.machine.retire()
+    goaway, probe = script.frames()
+    assert (goaway.kind, goaway.payload[:4], goaway.code) == (GOAWAY, number(LARGEST), NO_ERROR)
+    late = script.one(headers(3, GET))
+    script.send(ping(probe.payload, ack=True))
+    (second,) = script.frames()
+    assert (second.payload[:4], second.code) == (number(3), NO_ERROR)
+    # Above the last one: ignored, but the table of the connection is kept up.
+    assert script.send(headers(5, GET, end=False), data(5, b"x"), reset(7)) == []
+    assert script.frames() == []
+    answer(late, b"late")
+    assert not script.transport.closed
+    answer(first, b"first")
+    frames = script.frames()
+    assert (content(frames, 1), content(frames, 3)) == (b"first", b"late")
+    assert script.transport.closed
+    assert GOAWAY not in [sent.kind for sent in frames]
+
+
+@pytest.mark.spec("H2-CONN-09")
+def test_a_client_that_does_not_answer_the_ping_is_parted_from_all_the_same():
+    script = Script(timeouts=Timeouts(linger_timeout_s=2))
+    script.machine.retire()
+    script.machine.time_out(1000.0)
+    script.machine.time_out(1002.0)
+    assert script.goodbye() == (0, NO_ERROR)
+
+
+@pytest.mark.spec("H2-DOS-14")
+def test_a_connection_serves_so_many_requests_and_parts_in_peace():
+    script = Script()
+    script.terms.max_requests = 2
+    first, second = script.send(headers(1, GET), headers(3, GET))
+    goaway, probe = script.frames()
+    assert goaway.code == NO_ERROR
+    script.send(ping(probe.payload, ack=True))
+    answer(first, b"")
+    answer(second, b"")
+    assert script.transport.closed
+
+
+@pytest.mark.spec("H2-DOS-12")
+def test_a_connection_parts_before_its_identifiers_run_out():
+    script = Script()
+    answer(script.one(headers(LAST_STREAM_ID - 2, GET)), b"")
+    assert GOAWAY not in [sent.kind for sent in script.frames()]
+    answer(script.one(headers(LAST_STREAM_ID, GET)), b"")
+    assert GOAWAY in [sent.kind for sent in script.frames()]
+
+
+@pytest.mark.spec("H2-CONN-10")
+def test_a_ping_is_answered_with_the_same_and_an_answer_is_not():
+    script = Script()
+    script.send(ping(b"abcdefgh"), ping(b"ABCDEFGH", ack=True))
+    (pong,) = script.frames()
+    assert (pong.kind, pong.flags, pong.payload) == (PING, ACK, b"abcdefgh")
+
+
+@pytest.mark.spec("H2-CONN-11")
+def test_settings_are_taken_in_order_and_acknowledged():
+    script = Script()
+    script.send(settings((0xFFFF, 7), (4, 1), (4, 3), (5, 16384)))
+    (ack,) = script.frames()
+    assert (ack.kind, ack.flags) == (SETTINGS, ACK)
+    answer(script.one(headers(1, GET)), b"12345")
+    assert content(script.frames(), 1) == b"123"
+
+
+@pytest.mark.spec("H2-CONN-14")
+def test_settings_that_are_not_acknowledged_end_the_connection():
+    script = Script(greet=False, timeouts=Timeouts(header_timeout_s=10))
+    script.send(GREETING)
+    script.machine.time_out(1000.0)
+    script.machine.time_out(1010.0)
+    assert script.goodbye() == (0, SETTINGS_TIMEOUT)
+
+
+@pytest.mark.spec("H2-DOS-11")
+def test_an_idle_connection_is_closed_in_peace():
+    script = Script(timeouts=Timeouts(keep_alive_timeout_s=75))
+    exchange = script.one(headers(1, GET))
+    script.machine.time_out(1000.0)
+    script.machine.time_out(1080.0)
+    answer(exchange, b"")
+    script.machine.time_out(1081.0)
+    script.machine.time_out(1155.0)
+    assert not script.transport.closed
+    script.machine.time_out(1156.0)
+    assert script.goodbye() == (1, NO_ERROR)
+
+
+@pytest.mark.spec("H2-DOS-09", "H2-DOS-03")
+def test_a_field_block_that_does_not_end_is_not_waited_for():
+    script = Script(timeouts=Timeouts(header_timeout_s=20))
+    script.send(raw(HEADERS, 0, 1, b"\x82"))
+    script.machine.time_out(1000.0)
+    script.machine.time_out(1020.0)
+    assert script.goodbye() == (0, ENHANCE_YOUR_CALM)
+
+
+def test_the_end_of_the_client_leaves_whole_requests_their_answer():
+    script = Script()
+    whole, half = script.send(headers(1, GET), headers(3, POST, end=False))
+    script.machine.receive_end()
+    assert half.outbound is Outbound.LOST
+    assert news(whole) == ["ended"]
+    assert whole.half_closed
+    answer(whole, b"still")
+    assert content(script.frames(), 1) == b"still"
+    assert script.transport.closed
+
+
+def test_a_broken_connection_loses_all_that_is_open():
+    script = Script()
+    opened = script.send(headers(1, GET), headers(3, POST, end=False))
+    start(opened[0])
+    opened[0].write(b"x")
+    script.machine.lose()
+    script.machine.lose()
+    assert [exchange.outbound for exchange in opened] == [Outbound.LOST, Outbound.LOST]
+    assert script.transport.over == opened
+    assert script.machine.standing is Standing.OVER
+    assert script.send(headers(5, GET)) == []
