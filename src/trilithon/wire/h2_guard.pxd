@@ -1,8 +1,6 @@
 # C layout of the budgets of an HTTP/2 connection.
 cimport cython
 
-cdef list BUDGETS
-
 cdef class Guard:
     cdef readonly list left
     cdef readonly list spent_at

@@ -2,8 +2,6 @@
 cimport cython
 from trilithon.wire.exchange cimport Carrier, Exchange, Transport
 
-cdef Py_ssize_t KEPT_CLOSED
-
 cdef class ClosedStreams:
     cdef readonly dict young
     cdef readonly dict old
