@@ -260,3 +260,15 @@ def test_a_broken_connection_loses_all_that_is_open():
     assert script.transport.over == opened
     assert script.machine.standing is Standing.OVER
     assert script.send(headers(5, GET)) == []
+
+
+@pytest.mark.parametrize("sent", [b"", PREFACE, PREFACE + raw(SETTINGS)[:5]])
+def test_a_client_that_goes_before_it_has_said_anything_is_told_nothing(sent):
+    script = Script(greet=False)
+    if sent:
+        script.send(sent)
+    before = len(script.transport.written)
+    script.machine.receive_end()
+    assert script.transport.closed
+    assert len(script.transport.written) == before
+    assert script.transport.statuses == []

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 class H2Limits:
     """What one HTTP/2 connection may hold, in streams, frames or bytes.
 
-    `stream_window_bytes` is what a client may send of one body ahead of the application, at least the 65,535 that it
-    may send before it has seen our settings; `connection_window_bytes` bounds what it may have under way in all.
+    `stream_window_bytes` is what a client may send of one body ahead of the application, `connection_window_bytes` what
+    it may have under way in all; both are at least the 65,535 that it may send before it has seen our settings.
     `queue_high_bytes` and `queue_low_bytes` are the water marks of what one stream has to send. `websockets` lets
     clients open them by Extended CONNECT (RFC 8441). `min_body_rate` is in bytes per second.
     """

@@ -287,7 +287,7 @@ class Session(Link):
             return
         if self.standing is OVER:
             return
-        if self.standing is not LEAVING:
+        if self.standing is not LEAVING and self.greeted:
             self.sender.write(write_goaway(self.last_id, NO_ERROR))
         self.standing = OVER
         self.transport.finish(not self.end_seen)
