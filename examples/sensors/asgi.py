@@ -34,11 +34,13 @@ class Desk:
         self.reader = ThreadPoolExecutor(1, "sensors-reader")
         # One client with many connections looks at every idle one at each request; a client for each costs the same
         # however many there are. The last one used comes first, so that as few connections as possible are kept open.
-        self.clients: asyncio.LifoQueue[httpx.AsyncClient] = asyncio.LifoQueue()
+        # Who waits for one is served in turn: asyncio's queues would let newcomers go first.
+        self.turns = asyncio.Semaphore(upstream.MAX_CALLS)
+        self.clients: list[httpx.AsyncClient] = []
         context = httpx.create_ssl_context()
         for _ in range(upstream.MAX_CALLS):
             # `trust_env` off: the service is a neighbour, never behind a proxy that the environment names.
-            self.clients.put_nowait(httpx.AsyncClient(timeout=upstream.TIMEOUT_S, trust_env=False, verify=context))
+            self.clients.append(httpx.AsyncClient(timeout=upstream.TIMEOUT_S, trust_env=False, verify=context))
 
     async def write(self, method: Callable[..., Any], *arguments: Any) -> Any:
         """Call a method of the store that writes, and wait for it without blocking."""
@@ -50,11 +52,12 @@ class Desk:
 
     async def offsets(self, station: str) -> dict[str, float]:
         """Ask the remote service; raises httpx.HTTPError, ValueError or KeyError when it gives no good answer."""
-        client = await self.clients.get()
-        try:
-            answer = await client.get(self.address + upstream.path_of(station))
-        finally:
-            self.clients.put_nowait(client)
+        async with self.turns:
+            client = self.clients.pop()
+            try:
+                answer = await client.get(self.address + upstream.path_of(station))
+            finally:
+                self.clients.append(client)
         offsets: dict[str, float] = answer.raise_for_status().json()["offsets"]
         return offsets
 
@@ -63,8 +66,8 @@ class Desk:
         await asyncio.to_thread(self.writer.shutdown)
         await asyncio.to_thread(self.reader.shutdown)
         self.database.close()
-        while not self.clients.empty():
-            await self.clients.get_nowait().aclose()
+        while self.clients:
+            await self.clients.pop().aclose()
 
 
 @asynccontextmanager
