@@ -171,6 +171,14 @@ EMPTY = {
 }
 
 
+@pytest.mark.spec("H2-DOS-06")
+def test_patience_does_not_save_up():
+    script = Script()
+    script.send(ping())
+    script.now += 1e6
+    assert flood(script, [ping()] * 1000) == burst(PINGS)
+
+
 @pytest.mark.spec("H2-DOS-07", "H2-DOS-10")
 @pytest.mark.parametrize("name", EMPTY)
 def test_frames_that_do_nothing_are_taken_so_often(name):

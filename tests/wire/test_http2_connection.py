@@ -3,7 +3,7 @@
 import pytest
 
 from trilithon.foundation.limits import Timeouts
-from trilithon.wire.exchange import Outbound
+from trilithon.wire.exchange import Inbound, Outbound
 from trilithon.wire.h2_codes import (
     ACK,
     CONTINUATION,
@@ -27,6 +27,7 @@ from trilithon.wire.http2 import LAST_STREAM_ID
 
 from .h2_bytes import GREETING, PREFACE, number, raw
 from .h2_memory import GET, POST, Script, answer, block, content, data, headers, news, ping, reset, settings, start
+from .hpack_blocks import incremental, indexed
 
 LARGEST = 2**31 - 1
 
@@ -156,6 +157,16 @@ def test_a_connection_retires_in_two_steps():
     assert GOAWAY not in [sent.kind for sent in frames]
 
 
+@pytest.mark.spec("H2-CONN-09", "H2-STR-04")
+def test_what_is_ignored_counts_for_the_table_all_the_same():
+    script = Script()
+    exchange = script.one(headers(1, POST, end=False))
+    script.machine.leave()
+    script.send(raw(HEADERS, 5, 3, block(GET) + incremental(b"digest", b"abc")), raw(HEADERS, 5, 1, indexed(62)))
+    assert exchange.inbound is Inbound.COMPLETE
+    assert not script.transport.closed
+
+
 @pytest.mark.spec("H2-CONN-09")
 def test_a_client_that_does_not_answer_the_ping_is_parted_from_all_the_same():
     script = Script(timeouts=Timeouts(linger_timeout_s=2))
@@ -247,6 +258,14 @@ def test_the_end_of_the_client_leaves_whole_requests_their_answer():
     answer(whole, b"still")
     assert content(script.frames(), 1) == b"still"
     assert script.transport.closed
+
+
+def test_nothing_is_read_behind_the_end_of_the_client():
+    script = Script()
+    script.one(headers(1, GET))
+    script.machine.receive_end()
+    script.machine.drained()
+    assert script.transport.paused
 
 
 def test_a_broken_connection_loses_all_that_is_open():

@@ -10,8 +10,10 @@ from trilithon.wire.h2_codes import (
     FLOW_CONTROL_ERROR,
     FRAME_SIZE_ERROR,
     HEADERS,
+    NO_ERROR,
     PRIORITY_UPDATE,
     PROTOCOL_ERROR,
+    RST_STREAM,
     WINDOW_UPDATE,
 )
 from trilithon.wire.h2_limits import H2Limits
@@ -19,7 +21,7 @@ from trilithon.wire.h2_priority import DEFAULT_PRIORITY, pack_priority, read_pri
 from trilithon.wire.response import SentLine
 
 from .h2_bytes import number, raw
-from .h2_memory import GET, POST, Script, Sent, answer, content, data, headers, news, settings, start, update
+from .h2_memory import GET, POST, Script, Sent, answer, content, data, headers, news, reset, settings, start, update
 
 LARGEST = 2**31 - 1
 
@@ -234,6 +236,36 @@ def test_a_thread_that_waits_for_room_reads_meanwhile():
     assert not exchange.carrier.congested()
 
 
+def test_a_thread_that_waits_for_room_goes_on_when_its_stream_is_over():
+    script = Script()
+    exchange = script.one(headers(1, GET))
+    start(exchange)
+    exchange.write(bytes(65535))
+    exchange.write(bytes(70_000))
+    script.transport.on_pull = lambda: script.send(reset(1))
+    exchange.carrier.push(exchange, True)
+    assert exchange.outbound is Outbound.LOST
+    exchange.carrier.push(exchange, True)
+
+
+def test_what_is_small_does_not_overtake_what_is_queued():
+    script = Script()
+    first, second = script.send(headers(1, GET), headers(3, GET))
+    script.transport.full = True
+    answer(first, bytes(40_000))
+    script.transport.full = False
+    answer(second, b"x")
+    assert order(script.frames()) == [1, 1, 1, 3]
+
+
+def test_a_stream_that_is_reset_sends_nothing_of_its_queue():
+    script = Script()
+    queue(script, [b"u=0", b"u=1"])
+    script.send(reset(1))
+    script.machine.drained()
+    assert set(order(script.frames())) == {3}
+
+
 # Receiving.
 
 
@@ -286,12 +318,24 @@ def test_an_application_that_does_not_read_holds_up_no_other():
 
 def test_a_body_whose_rest_fits_the_window_is_not_credited():
     script = Script(H2Limits(stream_window_bytes=65536))
-    exchange = script.one(headers(1, [*POST, (b"content-length", b"70000")], end=False), *[data(1, bytes(16384))] * 3)
+    exchange = script.one(headers(1, [*POST, (b"content-length", b"90152")], end=False), *[data(1, bytes(16384))] * 3)
     exchange.take_body()
     assert credited(script.frames(), 1) == 3 * 16384
-    script.send(data(1, bytes(16384)), data(1, bytes(4464), end=True))
+    script.send(*[data(1, bytes(10_000))] * 4)
     exchange.take_body()
     assert credited(script.frames(), 1) == 0
+
+
+def test_content_behind_an_answer_that_waits_for_its_window_is_dropped():
+    script = Script()
+    exchange = script.one(headers(1, POST, end=False))
+    answer(exchange, bytes(70_000))
+    script.send(data(1, b"late"))
+    assert exchange.body_bytes == 0
+    script.frames()
+    script.send(update(1, 10_000), update(0, 10_000))
+    last, stop = script.frames()
+    assert (last.ended, stop.kind, stop.code) == (True, RST_STREAM, NO_ERROR)
 
 
 @pytest.mark.spec("H2-DOS-07")

@@ -6,6 +6,7 @@ import pytest
 
 from trilithon.wire.exchange import Inbound, Outbound
 from trilithon.wire.h2_limits import H2Limits
+from trilithon.wire.h2_session import Standing
 from trilithon.wire.h2_stream import StreamState
 
 from .h2_bytes import GREETING, raw
@@ -53,9 +54,10 @@ def next_frame(chance: random.Random, script: Script) -> bytes:
         room = min(16384, streams[target].window_in, script.machine.window_in)
         frames += [
             lambda: data(target, bytes(chance.randrange(room + 1)), end=chance.random() < 0.3),
+            lambda: raw(0, 8, target, bytes((min(room, 100),)) + bytes(min(room, 100))),
             lambda: headers(target, [(b"trailer-field", b"1")]),
         ]
-        weights += [12, 1]
+        weights += [10, 2, 1]
     return chance.choices(frames, weights)[0]()
 
 
@@ -91,11 +93,15 @@ def balance(script: Script) -> None:
     assert len(machine.streams) <= LIMITS.max_streams
     assert len(machine.streams) + len(machine.cancelled) <= 2 * LIMITS.max_streams
     assert sender.schedule.count == sum(len(level) for level in sender.schedule.levels)
+    assert all(stream.stream_id in machine.streams for level in sender.schedule.levels for stream in level)
+    if machine.standing not in (Standing.NEW, Standing.OVER):
+        assert machine.window_in + machine.taken == LIMITS.connection_window_bytes
     for stream_id, stream in machine.streams.items():
         assert stream.stream_id == stream_id
         assert stream.state is not StreamState.CLOSED
         assert stream.exchange is not None
         assert stream.exchange.body_bytes <= LIMITS.stream_window_bytes
+        assert stream.window_in + stream.taken in (0, LIMITS.stream_window_bytes)
         assert stream.queued == sum(len(piece) for piece in stream.queue or ()) - stream.offset
         assert stream.ready == (stream.queued > 0 and stream.window_out > 0)
         assert (stream.exchange.inbound is Inbound.COMPLETE) == (stream.state is StreamState.HALF_CLOSED_REMOTE)

@@ -125,6 +125,14 @@ def test_pseudo_fields_become_the_request_line_and_the_host():
     assert head.fields == [(b"host", b"a.test:81"), (b"x", b"1")]
 
 
+def test_targets_with_a_query_are_not_remembered():
+    script = Script()
+    script.send(headers(1, changed(b":path", b"/a")), headers(3, changed(b":path", b"/a?token=x")))
+    starts = script.machine.head_reader.starts
+    assert starts.find((b"GET", b"/a")) is not None
+    assert starts.find((b"GET", b"/a?token=x")) is None
+
+
 @pytest.mark.spec("H2-HDR-08")
 def test_an_asterisk_is_for_options():
     script = Script()

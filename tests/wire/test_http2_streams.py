@@ -5,6 +5,7 @@ import pytest
 from trilithon.foundation.limits import MessageLimits, Timeouts
 from trilithon.wire.exchange import Inbound, Outbound
 from trilithon.wire.h2_codes import (
+    CANCEL,
     DATA,
     FRAME_SIZE_ERROR,
     HEADERS,
@@ -22,6 +23,7 @@ from trilithon.wire.h2_stream import KEPT_CLOSED
 
 from .h2_bytes import raw
 from .h2_memory import GET, POST, Script, answer, block, content, data, headers, news, release, reset, start, update
+from .hpack_blocks import incremental, indexed
 
 PRIORITY_OF = {stream: raw(PRIORITY, 0, stream, bytes(5)) for stream in range(1, 12)}
 
@@ -126,6 +128,8 @@ def test_streams_above_the_limit_are_refused_and_may_be_tried_again():
     opened = script.send(*[headers(1 + 2 * each, GET) for each in range(4)])
     assert len(opened) == 3
     assert script.resets() == [(7, REFUSED_STREAM)]
+    script.send(data(7, b"sent before the refusal was seen"))
+    assert script.frames() == []
     answer(opened[0], b"")
     assert len(script.send(headers(9, GET))) == 1
 
@@ -278,6 +282,26 @@ def test_a_body_that_does_not_come_is_answered_408():
     assert first.fields[0] == (b":status", b"408")
     assert (second.kind, second.stream_id) == (RST_STREAM, 1)
     assert [each.outbound for each in (slow, steady, unread)] == [Outbound.LOST, Outbound.FRESH, Outbound.FRESH]
+
+
+def test_a_body_that_stops_behind_the_head_of_its_answer_cancels_the_stream():
+    script = Script(timeouts=Timeouts(body_timeout_s=20))
+    exchange = script.one(headers(1, POST, end=False))
+    start(exchange)
+    exchange.write(b"half")
+    script.machine.time_out(1000.0)
+    script.machine.time_out(1020.0)
+    assert script.resets() == [(1, CANCEL)]
+    assert (exchange.status, exchange.outbound) == (200, Outbound.LOST)
+
+
+@pytest.mark.spec("H2-STR-11")
+def test_a_pseudo_field_that_was_good_in_a_head_is_none_in_trailers():
+    script = Script()
+    head = block(POST[:3]) + incremental(1, b"a.test")
+    script.one(raw(HEADERS, 4, 1, head), data(1, b"x"))
+    script.send(raw(HEADERS, 5, 1, indexed(62)))
+    assert script.resets() == [(1, PROTOCOL_ERROR)]
 
 
 def test_a_call_that_returned_before_its_stream_broke_frees_its_place():

@@ -9,8 +9,8 @@ class H2Limits:
 
     `stream_window_bytes` is what a client may send of one body ahead of the application, `connection_window_bytes` what
     it may have under way in all; both are at least the 65,535 that it may send before it has seen our settings.
-    `queue_high_bytes` and `queue_low_bytes` are the water marks of what one stream has to send. `websockets` lets
-    clients open them by Extended CONNECT (RFC 8441). `min_body_rate` is in bytes per second.
+    `queue_high_bytes` is the high-water mark of what one stream has to send, a quarter of it the low one. `websockets`
+    lets clients open them by Extended CONNECT (RFC 8441). `min_body_rate` is in bytes per second.
     """
 
     max_streams: int = 100
@@ -19,6 +19,5 @@ class H2Limits:
     max_frame_bytes: int = 16384
     max_continuations: int = 8
     queue_high_bytes: int = 65536
-    queue_low_bytes: int = 16384
     min_body_rate: int = 240
     websockets: bool = True
