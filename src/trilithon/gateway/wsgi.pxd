@@ -39,7 +39,6 @@ cdef class WsgiGateway:
     cdef readonly dict injected
     cdef readonly bint refuse_underscores
     cdef public object start
-    cdef public bint stopping
     cdef public bint streams_over
 
     cpdef bint admit(self, Exchange exchange) except -1

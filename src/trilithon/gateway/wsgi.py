@@ -230,7 +230,6 @@ class WsgiGateway:
         self.injected = injected
         self.refuse_underscores = refuse_underscores
         self.start: Callable[[Exchange], None] = no_start
-        self.stopping = False
         self.streams_over = False
 
     def admit(self, exchange: Exchange) -> bool:

@@ -200,7 +200,8 @@ class Server:
         deadline = now + self.options.graceful_timeout_s
         streams_until = min(deadline, now + self.options.stream_grace_s)
         for gateway in self.gateways:
-            gateway.stopping = True
+            if isinstance(gateway, AsgiGateway):
+                gateway.stopping = True
         if self.looping is not None:
             self.looping.stop()
         if self.crew is not None:
