@@ -34,6 +34,7 @@ class Kind(Enum):
     SOCKET_IDLE = "idle sockets"
     CHURN = "churn"
     CLAIM = "claim"
+    HANDSHAKE = "handshake"
 
 
 SETTINGS: dict[Kind, tuple[str, ...]] = {
@@ -46,13 +47,19 @@ SETTINGS: dict[Kind, tuple[str, ...]] = {
     Kind.SOCKET_IDLE: ("",),
     Kind.CHURN: ("",),
     Kind.CLAIM: ("16", "256", "1024"),
+    Kind.HANDSHAKE: ("full", "resumed"),
 }
 """The settings in which each server meets a case of a kind, in the order they are measured."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """One question. `body_length` and `body` say what a right answer holds; `ideal_rate` what cannot be exceeded."""
+    """One question.
+
+    `body` says what a right answer holds, `ideal_rate` what cannot be exceeded, `is_tls` and `is_http2` what carries
+    the requests, `streams` how many are under way at once on a connection of HTTP/2, and `requests` how many are made
+    where it is not as many as time allows.
+    """
 
     name: str
     title: str
@@ -67,10 +74,23 @@ class Case:
     connections: int = 64
     threads: int = 8
     ideal_rate: int | None = None
+    is_tls: bool = False
+    is_http2: bool = False
+    streams: int = 1
+    requests: int = 0
     servers: tuple[str, ...] = ()
     """Names of the only servers that meet this case; empty means all of the interface."""
     extras: tuple[str, ...] = ()
     """Servers outside the ordinary field that meet this case as well."""
+
+    @property
+    def body_bytes(self) -> int:
+        """The length of a right answer."""
+        return len(self.body)
+
+    def url(self, address: str) -> str:
+        """Return what is asked for, of the server at an address."""
+        return f"{'https' if self.is_tls else 'http'}://{address}{self.path}"
 
     def is_right(self, status: int, body: bytes) -> bool:
         """Tell whether an answer is the one asked for."""

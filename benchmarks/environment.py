@@ -1,4 +1,4 @@
-"""Make what a run needs and keep it for the next: the peers' environment, trilithon's own, wrk, and the C programs."""
+"""Make what a run needs and keep it for the next: environments, load generators, C programs, a certificate."""
 
 import hashlib
 import json
@@ -18,6 +18,9 @@ PEERS_FILE = ROOT / "benchmarks" / "peers.txt"
 SOURCES = ("src", "setup.py", "pyproject.toml", "README.md", "LICENSE")
 APPLICATION_PACKAGES = ("fastapi", "flask", "httpx", "python-multipart", "uvloop")
 INSTALL_TIMEOUT_S = 600
+CERTIFICATE_NAMES = "subjectAltName=DNS:localhost,IP:127.0.0.1"
+PROGRAMS = {"wrk": "wrk", "h2load": "nghttp2-client", "nghttp": "nghttp2-client", "openssl": "openssl"}
+"""What makes load and certificates, and the Debian packages that hold it."""
 
 Say = Callable[[str], None]
 
@@ -36,7 +39,8 @@ class Environment:
     floor: Path
     pace: Path
     sockets: Path
-    wrk: str
+    programs: dict[str, str]
+    certificate: Path
     versions: dict[str, str] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
 
@@ -74,13 +78,17 @@ def install_system_package(name: str, say: Say) -> bool:
     return code == 0
 
 
-def find_wrk(say: Say) -> str:
-    """Return the path of wrk, installing it when it is missing and that is possible."""
-    found = shutil.which("wrk")
-    if found is None and install_system_package("wrk", say):
-        found = shutil.which("wrk")
-    if found is None:
-        raise EnvironmentFault("wrk is missing: install it (Debian: apt-get install wrk) and run this again")
+def find_programs(packages: dict[str, str], say: Say) -> dict[str, str]:
+    """Return the path of each command in `packages` (command to Debian package), installing what is missing."""
+    for package in sorted({package for command, package in packages.items() if shutil.which(command) is None}):
+        install_system_package(package, say)
+    found = {command: path for command in packages if (path := shutil.which(command))}
+    missing = [command for command in packages if command not in found]
+    if missing:
+        line = f"apt-get install {' '.join(sorted({packages[command] for command in missing}))}"
+        raise EnvironmentFault(
+            f"missing: {', '.join(missing)}; install what has it (Debian: {line}) and run this again"
+        )
     return found
 
 
@@ -95,6 +103,17 @@ def build(source: Path, target: Path) -> Path:
     if code != 0:
         raise EnvironmentFault(f"{source.name} does not compile: {last_line(output)}")
     return target
+
+
+def make_certificate(openssl: str, directory: Path) -> Path:
+    """Write a self-signed ECDSA P-256 certificate and, beside it, its key as PKCS #8; return the certificate's path."""
+    certificate = directory / "server.pem"
+    command = [openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+    command += ["-keyout", str(certificate.with_suffix(".key")), "-out", str(certificate)]
+    code, output = call([*command, "-days", "30", "-subj", "/CN=localhost", "-addext", CERTIFICATE_NAMES])
+    if code != 0:
+        raise EnvironmentFault(f"no certificate can be made: {last_line(output)}")
+    return certificate
 
 
 def make_venv(place: Path) -> Path:
@@ -189,16 +208,17 @@ def installed_versions(programs: Path) -> dict[str, str]:
 def prepare(place: Path, built: Path | None, say: Say) -> Environment:
     """Make everything a run needs; `built` is a source directory to measure as it is, instead of an installed copy."""
     place.mkdir(parents=True, exist_ok=True)
-    wrk = find_wrk(say)
+    programs = find_programs(PROGRAMS, say)
     floor = build(ROOT / "benchmarks" / "floor.c", place / "floor")
     pace = build(ROOT / "benchmarks" / "pace.c", place / "pace")
     build(ROOT / "benchmarks" / "socket_floor.c", place / "socket_floor")
     sockets = build(ROOT / "benchmarks" / "sockets.c", place / "sockets")
+    certificate = make_certificate(programs["openssl"], place)
     peers_bin, missing = prepare_peers(place / "peers", say)
     own_bin, reason = prepare_own(place / ("own" if built is None else "own-built"), peers_bin, built, say)
     if reason:
         missing["trilithon"] = reason
-    environment = Environment(peers_bin, own_bin, built, floor, pace, sockets, wrk)
+    environment = Environment(peers_bin, own_bin, built, floor, pace, sockets, programs, certificate)
     environment.versions, environment.missing = installed_versions(peers_bin), missing
     code, output = call([str(own_bin / "python"), "-m", "trilithon", "--version"], path=built)
     lines = output.strip().splitlines()

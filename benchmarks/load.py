@@ -4,6 +4,7 @@ import contextlib
 import http.client
 import json
 import socket
+import ssl
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,6 +22,28 @@ class LoadError(Exception):
     """A load generator or an answer that is no use as a measurement."""
 
 
+def run_load(command: list[str], core: int | None, request: bytes, seconds: float) -> bytes:
+    """Run a load generator on a core to its end and return what it printed; it is ended when it overruns."""
+    process = subprocess.Popen(
+        pinned(command, core),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    try:
+        printed, _ = process.communicate(request, timeout=seconds + OVERRUN_S)
+    except subprocess.TimeoutExpired:
+        raise LoadError(f"the load did not end {OVERRUN_S} s after its time") from None
+    finally:
+        if process.returncode is None:
+            end(process)
+    if process.returncode != 0:
+        text = printed.decode(errors="replace")
+        raise LoadError(text.strip().rpartition("\n")[2] or "the load generator failed")
+    return printed
+
+
 @dataclass(frozen=True)
 class Driver:
     """The load generators and the core they run on."""
@@ -29,34 +52,13 @@ class Driver:
     pace: Path
     core: int | None
 
-    def run(self, command: list[str], request: bytes, seconds: float) -> str:
-        """Run a load generator to its end and return what it printed; it is ended when it overruns."""
-        process = subprocess.Popen(
-            pinned(command, self.core),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        try:
-            printed, _ = process.communicate(request, timeout=seconds + OVERRUN_S)
-        except subprocess.TimeoutExpired:
-            raise LoadError(f"the load did not end {OVERRUN_S} s after its time") from None
-        finally:
-            if process.returncode is None:
-                end(process)
-        text = printed.decode(errors="replace")
-        if process.returncode != 0:
-            raise LoadError(text.strip().rpartition("\n")[2] or "the load generator failed")
-        return text
-
     def throughput(self, case: Case, port: int, seconds: int) -> dict[str, float]:
         """Ask as fast as the connections allow (wrk, closed loop); times are in the names of the keys."""
         fields = [word for name, value in case.fields for word in ("-H", f"{name}: {value}")]
         command = [self.wrk, "-t1", f"-c{case.connections}", f"-d{seconds}s", "--timeout", "5s", *fields]
-        command += ["-s", str(WRK_SCRIPT), f"http://{HOST}:{port}{case.path}", "--", str(case.post_bytes)]
-        printed = self.run(command, b"", seconds)
-        line = next((line for line in printed.splitlines() if line.startswith("JSON ")), None)
+        command += ["-s", str(WRK_SCRIPT), case.url(f"{HOST}:{port}"), "--", str(case.post_bytes)]
+        printed = run_load(command, self.core, b"", seconds)
+        line = next((line for line in printed.splitlines() if line.startswith(b"JSON ")), None)
         if line is None:
             raise LoadError("wrk printed no result")
         return json.loads(line[5:])
@@ -64,17 +66,21 @@ class Driver:
     def paced(self, case: Case, port: int, rate: float, seconds: float) -> dict[str, float]:
         """Ask at a fixed rate (open loop), or as fast as possible for rate 0."""
         command = [str(self.pace), str(port), str(min(case.connections, 512)), str(rate), str(seconds)]
-        return json.loads(self.run(command, case.request(f"{HOST}:{port}"), seconds))
+        return json.loads(run_load(command, self.core, case.request(f"{HOST}:{port}"), seconds))
 
     def settled(self, case: Case, port: int, seconds: float, settling_s: float) -> dict[str, float]:
         """Ask as fast as the connections allow, first to come to a steady state, then to be counted."""
         command = [str(self.pace), str(port), str(case.connections), "0", str(seconds), str(settling_s)]
-        return json.loads(self.run(command, case.request(f"{HOST}:{port}"), seconds + settling_s))
+        return json.loads(run_load(command, self.core, case.request(f"{HOST}:{port}"), seconds + settling_s))
 
 
-def ask_once(case: Case, port: int, timeout_s: float) -> None:
-    """Ask once and hold the answer to what the case says is right."""
-    connection = http.client.HTTPConnection(HOST, port, timeout=timeout_s)
+def ask_once(case: Case, port: int, timeout_s: float, certificate: Path | None = None) -> None:
+    """Ask once over HTTP/1.1, with the server's certificate over TLS, and hold the answer to what is right."""
+    if certificate is None:
+        connection = http.client.HTTPConnection(HOST, port, timeout=timeout_s)
+    else:
+        trusting = ssl.create_default_context(cafile=certificate)
+        connection = http.client.HTTPSConnection(HOST, port, timeout=timeout_s, context=trusting)
     try:
         method, body = ("POST", b"x" * case.post_bytes) if case.post_bytes else ("GET", None)
         connection.request(method, case.path, body, dict(case.fields))
@@ -82,8 +88,13 @@ def ask_once(case: Case, port: int, timeout_s: float) -> None:
         received = answer.read()
     finally:
         connection.close()
-    if not case.is_right(answer.status, received):
-        raise LoadError(f"wrong answer: status {answer.status}, {len(received)} bytes where {len(case.body)} are right")
+    hold_right(case, answer.status, received)
+
+
+def hold_right(case: Case, status: int, received: bytes) -> None:
+    """Refuse an answer that is not the one asked for."""
+    if not case.is_right(status, received):
+        raise LoadError(f"wrong answer: status {status}, {len(received)} bytes where {case.body_bytes} are right")
 
 
 def is_open(peer: socket.socket) -> bool:

@@ -107,6 +107,7 @@ TABLES: dict[Kind, Callable[[Results, Case], list[str]]] = {
     Kind.SOCKET_IDLE: idle_table,
     Kind.CHURN: churn_table,
     Kind.CLAIM: claim_table,
+    Kind.HANDSHAKE: settings_table,
 }
 
 

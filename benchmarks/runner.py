@@ -16,15 +16,16 @@ from pathlib import Path
 
 from benchmarks.cases import SETTINGS, Case, Kind
 from benchmarks.catalogue import ALL_CASES
-from benchmarks.claim_cases import CLAIM_CASES, ClaimCase
+from benchmarks.claim_cases import CLAIM_CASES
 from benchmarks.claim_trial import measure_claim
 from benchmarks.environment import ROOT, Environment, EnvironmentFault, prepare
+from benchmarks.h2load import H2load
+from benchmarks.handshake_trial import measure_handshakes
 from benchmarks.load import Driver, LoadError
 from benchmarks.machine import describe
 from benchmarks.publish import conclude
 from benchmarks.results import Outcome, Results
 from benchmarks.servers import SERVERS, Server
-from benchmarks.socket_cases import SocketCase
 from benchmarks.socket_load import SocketDriver
 from benchmarks.socket_trial import measure_sockets
 from benchmarks.trial import Bench, EarlyEnd, Figures, StartFault, Trial, measure
@@ -33,11 +34,14 @@ OFFERED_SHARE = {"half": 0.5, "90%": 0.9}
 OPEN_FILES = 16384
 NOISE_SHARE = 0.05
 APPLICATIONS_AND_PARSERS = ("flask", "fastapi", "httpx", "uvloop", "httptools", "zttp", "websockets", "wsproto")
-MEASURES: dict[type[Case], Callable[[Bench, Trial], Figures]] = {
-    SocketCase: measure_sockets,
-    ClaimCase: measure_claim,
+MEASURES: dict[Kind, Callable[[Bench, Trial], Figures]] = {
+    Kind.SOCKETS: measure_sockets,
+    Kind.SOCKET_IDLE: measure_sockets,
+    Kind.CHURN: measure_sockets,
+    Kind.CLAIM: measure_claim,
+    Kind.HANDSHAKE: measure_handshakes,
 }
-"""How a case is measured that is no plain one over HTTP."""
+"""How a case is measured that is not asked over HTTP and nothing else."""
 
 
 def say(text: str) -> None:
@@ -120,7 +124,7 @@ def is_repeated(case: Case, server: Server, chosen: argparse.Namespace) -> bool:
     """Tell whether more rounds than the first are worth their time: not for memory, nor for peers no target names."""
     if case.kind in (Kind.IDLE, Kind.SOCKET_IDLE, Kind.CLAIM):
         return False
-    return case.kind is not Kind.LOAD or server.is_key or chosen.servers is not None
+    return case.kind is not Kind.LOAD or server.is_key or bool(case.servers) or chosen.servers is not None
 
 
 def plan_round(chosen: argparse.Namespace, cases: list[Case], number: int) -> Iterator[tuple[Case, Server, str]]:
@@ -162,7 +166,7 @@ def describe_figures(figures: dict[str, float]) -> str:
 def attempt(bench: Bench, results: Results, trial: Trial) -> None:
     """Make one measurement and keep its figures or its reason."""
     label = f"{trial.case.name:20} {trial.server.name:18} {trial.setting:9}"
-    how = MEASURES.get(type(trial.case), measure)
+    how = MEASURES.get(trial.case.kind, measure)
     try:
         try:
             figures = how(bench, trial)
@@ -204,9 +208,16 @@ def make_bench(environment: Environment, seconds: int, scratch: Path) -> Bench:
     is_pinned = shutil.which("taskset") is not None and len(os.sched_getaffinity(0)) > 1
     cores = sorted(os.sched_getaffinity(0))
     server_core, load_core = (cores[0], cores[1]) if is_pinned else (None, None)
-    driver = Driver(environment.wrk, environment.pace, load_core)
-    sockets = SocketDriver(environment.sockets, load_core, scratch)
-    return Bench(environment, driver, sockets, server_core, seconds, scratch)
+    programs = environment.programs
+    return Bench(
+        environment=environment,
+        driver=Driver(programs["wrk"], environment.pace, load_core),
+        sockets=SocketDriver(environment.sockets, load_core, scratch),
+        h2load=H2load(programs["h2load"], programs["nghttp"], load_core, scratch),
+        core=server_core,
+        seconds=seconds,
+        scratch=scratch,
+    )
 
 
 def allow_many_files() -> None:

@@ -26,6 +26,17 @@ class Plan:
     is_logging: bool = False
     is_mounted: bool = False
     is_crowded: bool = False
+    certificate: Path | None = None
+    is_http2: bool = False
+
+    @property
+    def key(self) -> Path | None:
+        """The private key of the certificate, which lies beside it."""
+        return self.certificate and self.certificate.with_suffix(".key")
+
+    def secured(self, certificate_flag: str, key_flag: str) -> list[str]:
+        """Return the words that turn TLS on, none when it stays off."""
+        return [certificate_flag, str(self.certificate), key_flag, str(self.key)] if self.certificate else []
 
     @property
     def address(self) -> str:
@@ -61,6 +72,8 @@ def trilithon(loop: str, threads: int | None) -> Callable[[Plan], list[str]]:
         target = ["--mount", f"{MOUNTED_AT}={plan.app}", "--mount", "/=plain_asgi:constant"]
         words = target if plan.is_mounted else [plan.app]
         words += ["--bind", plan.address, "--threads", str(threads or plan.threads), "--loop", loop]
+        words += plan.secured("--certfile", "--keyfile")
+        words += ["--h2c", "on"] if plan.is_http2 and not plan.certificate else []
         return plan.python("-m", "trilithon", *words, "--access-log", "common" if plan.is_logging else "off")
 
     return command
@@ -73,6 +86,7 @@ def uvicorn(parser: str, sockets: str = "auto") -> Callable[[Plan], list[str]]:
         words = ["-m", "uvicorn", plan.app, "--host", "127.0.0.1", "--port", str(plan.port), "--loop", "uvloop"]
         words += ["--http", parser, "--no-proxy-headers", "--timeout-keep-alive", str(KEEP_ALIVE_S)]
         words += ["--backlog", str(BACKLOG), "--ws", sockets]
+        words += plan.secured("--ssl-certfile", "--ssl-keyfile") + (["--http2"] if plan.is_http2 else [])
         return plan.python(*words, *([] if plan.is_logging else ["--no-access-log"]))
 
     return command
@@ -84,6 +98,7 @@ def granian(interface: str) -> Callable[[Plan], list[str]]:
     def command(plan: Plan) -> list[str]:
         words = ["--interface", interface, "--host", "127.0.0.1", "--port", str(plan.port), "--workers", "1"]
         words += ["--loop", "uvloop", "--access-log" if plan.is_logging else "--no-access-log"]
+        words += plan.secured("--ssl-certificate", "--ssl-keyfile") + (["--http", "2"] if plan.is_http2 else [])
         if plan.threads > 8:
             words += ["--blocking-threads", str(plan.threads)]
         if plan.is_crowded:
@@ -101,6 +116,7 @@ def gunicorn(worker: str) -> Callable[[Plan], list[str]]:
         words = ["-k", worker, "-w", "1", "-b", plan.address, "--keep-alive", str(KEEP_ALIVE_S), "--no-control-socket"]
         words += ["--worker-connections", str(ROOM), "--log-level", "warning"]
         words += ["--threads", str(plan.threads)] if worker == "gthread" else ["--asgi-loop", "uvloop"]
+        words += plan.secured("--certfile", "--keyfile")
         words += ["--access-logfile", "-"] if plan.is_logging else []
         return plan.python("-m", "gunicorn", *words, plan.app)
 
@@ -110,6 +126,7 @@ def gunicorn(worker: str) -> Callable[[Plan], list[str]]:
 def hypercorn(plan: Plan) -> list[str]:
     """Start hypercorn on uvloop."""
     words = ["-k", "uvloop", "-b", plan.address, "--keep-alive", str(KEEP_ALIVE_S), "--backlog", str(BACKLOG)]
+    words += plan.secured("--certfile", "--keyfile")
     words += ["--access-logfile", "-"] if plan.is_logging else []
     return plan.python("-m", "hypercorn", *words, plan.app)
 
@@ -171,6 +188,7 @@ SERVERS: tuple[Server, ...] = (
     Server("granian-asgi", "granian, asgi", "asgi", "granian", granian("asgi"), is_key=True),
     Server("gunicorn-asgi", "gunicorn, asgi", "asgi", "gunicorn", gunicorn("asgi")),
     Server("hypercorn", "hypercorn", "asgi", "hypercorn", hypercorn),
+    Server("hypercorn-wsgi", "hypercorn, wsgi", "", "hypercorn", hypercorn),
     Server("daphne", "daphne", "asgi", "daphne", daphne),
     Server("fastpysgi-asgi", "fastpysgi, asgi", "asgi", "fastpysgi", launched("fastpysgi")),
     Server("bjoern", "bjoern, 1 thread", "wsgi", "bjoern", launched("bjoern"), is_key=True),

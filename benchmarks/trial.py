@@ -13,6 +13,8 @@ from pathlib import Path
 
 from benchmarks.cases import Case, Kind
 from benchmarks.environment import ROOT, Environment, last_line
+from benchmarks.file_cases import VARIABLE, FileCase, write_file
+from benchmarks.h2load import H2load
 from benchmarks.load import HOST, Driver, LoadError, ask_once, idle_connections, is_open
 from benchmarks.measure import cpu_time, pss_kib
 from benchmarks.process import running
@@ -36,6 +38,7 @@ class Bench:
     environment: Environment
     driver: Driver
     sockets: SocketDriver
+    h2load: H2load
     core: int | None
     seconds: int
     scratch: Path
@@ -117,6 +120,8 @@ def serving(
         is_logging=trial.setting == "log on",
         is_mounted=trial.setting == "mounted",
         is_crowded=case.connections > MANY_CONNECTIONS,
+        certificate=environment.certificate if case.is_tls else None,
+        is_http2=case.is_http2,
     )
     output = bench.scratch / "output"
     command = server.command(plan)
@@ -131,11 +136,32 @@ def measure(bench: Bench, trial: Trial) -> Figures:
     case = trial.case
     if trial.setting == "mounted":
         case = dataclasses.replace(case, path=MOUNTED_AT + case.path)
-    with serving(bench, trial, lambda port: ask_once(case, port, ANSWER_TIMEOUT_S)) as (root, port):
+    variables = {VARIABLE: str(write_file(bench.scratch))} if isinstance(case, FileCase) else None
+    with serving(bench, trial, lambda port: ask_right(bench, case, port), variables) as (root, port):
         if case.kind is Kind.IDLE:
             return hold_idle(bench, case, root, port)
-        bench.driver.paced(case, port, 0, WARM_S)
+        warm(bench, case, port)
         return load(bench, dataclasses.replace(trial, case=case), root, port)
+
+
+def ask_right(bench: Bench, case: Case, port: int) -> None:
+    """Ask once by what carries the case's requests."""
+    if case.is_http2:
+        bench.h2load.ask_once(case, port, ANSWER_TIMEOUT_S)
+    else:
+        ask_once(case, port, ANSWER_TIMEOUT_S, bench.environment.certificate if case.is_tls else None)
+
+
+def warm(bench: Bench, case: Case, port: int) -> None:
+    """Load the server for a moment, so that what it makes once is made."""
+    if case.requests:
+        bench.h2load.throughput(dataclasses.replace(case, requests=case.connections), port, WARM_S)
+    elif case.is_http2:
+        bench.h2load.throughput(case, port, WARM_S)
+    elif case.is_tls:
+        bench.driver.throughput(case, port, 1)
+    else:
+        bench.driver.paced(case, port, 0, WARM_S)
 
 
 def load(bench: Bench, trial: Trial, root: int, port: int) -> Figures:
@@ -147,7 +173,8 @@ def load(bench: Bench, trial: Trial, root: int, port: int) -> Figures:
         spent_s = figures["seconds"]
         faults = figures["failed"]
     else:
-        figures = bench.driver.throughput(trial.case, port, 1 if trial.setting == "capacity" else bench.seconds)
+        driver = bench.h2load if trial.case.is_http2 or trial.case.requests else bench.driver
+        figures = driver.throughput(trial.case, port, 1 if trial.setting == "capacity" else bench.seconds)
         spent_s = figures["duration_us"] / 1e6
         faults = figures["refused"] + figures["broken"] + figures["timed_out"]
     wall_s = time.monotonic() - begun_s

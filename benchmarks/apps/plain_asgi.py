@@ -60,6 +60,22 @@ async def echo(scope, receive, send):
     await send({"type": "http.response.body", "body": body})
 
 
+async def swallow(scope, receive, send):
+    """Read the whole body and answer its length."""
+    if scope["type"] != "http":
+        await lifespan(receive, send)
+        return
+    length = 0
+    more = True
+    while more:
+        message = await receive()
+        length += len(message.get("body", b""))
+        more = message.get("more_body", False)
+    body = b"%d" % length
+    await send(start(len(body)))
+    await send({"type": "http.response.body", "body": body})
+
+
 async def stream(scope, receive, send):
     """Send 1 MiB of unannounced length in sixteen parts."""
     if scope["type"] != "http":

@@ -35,6 +35,17 @@ def echo(environ, start_response):
     return [body]
 
 
+def swallow(environ, start_response):
+    """Read the whole body and answer its length."""
+    source = environ["wsgi.input"]
+    length = 0
+    while part := source.read(65536):
+        length += len(part)
+    body = b"%d" % length
+    start_response("200 OK", fields(len(body)))
+    return [body]
+
+
 def stream(environ, start_response):
     """Send 1 MiB of unannounced length in sixteen parts."""
     start_response("200 OK", fields(None))
