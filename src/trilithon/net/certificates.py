@@ -1,0 +1,221 @@
+"""The certificates of the server: loaded before any fork, chosen by name (SNI), loaded anew when their files change."""
+
+import logging
+import os
+import ssl
+import time
+from pathlib import Path
+
+from trilithon.foundation.errors import ConfigError
+from trilithon.foundation.options import Options
+from trilithon.net.self_signed import load_self_signed
+from trilithon.net.tls_contexts import Context, Conversation, Pair, load_pair, make_context
+
+log = logging.getLogger("trilithon.error")
+
+Stamps = dict[str, tuple[int, int, int] | None]
+
+
+class Table:
+    """The contexts that are in use, by the names of their certificates."""
+
+    def __init__(self) -> None:
+        self.contexts: list[Context] = []
+        self.exact: dict[str, Context] = {}
+        self.wild: dict[str, Context] = {}
+
+    def add(self, context: Context) -> None:
+        """Add a context with its certificate; a name that another one has stays with that."""
+        self.contexts.append(context)
+        for name in context.leaf.names if context.leaf is not None else ():
+            if name.startswith("*."):
+                self.wild.setdefault(name[2:], context)
+            else:
+                self.exact.setdefault(name, context)
+
+    def choose(self, name: str | None) -> Context:
+        """Return the context for the name that a client asks for: exact, one label for a star, or the default."""
+        if name and len(self.contexts) > 1:
+            name = name.lower().rstrip(".")
+            found = self.exact.get(name) or self.wild.get(name.partition(".")[2])
+            if found is not None:
+                return found
+        return self.contexts[0]
+
+
+class TlsStore:
+    """What TLS connections are made from; one for each process, its first contexts made before any fork.
+
+    All methods but `choose` belong to the engine's thread.
+    """
+
+    def __init__(self, options: Options, alpn: list[str]) -> None:
+        self._options = options
+        self._alpn = alpn
+        self._stamps = look(options)
+        self.table = load_table(options, alpn)
+        self.front = self._make_front()
+        self._next_look = 0.0
+        self._fault = ""
+
+    def open(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO) -> Conversation:
+        """Return the server's side of a new connection; the caller keeps `front` as long as that."""
+        found = self.front.wrap_bio(incoming, outgoing, server_side=True)
+        assert isinstance(found, Conversation)
+        return found
+
+    def reload_if_changed(self, now: float) -> bool:
+        """Look for changed files every `cert_reload_s`, `now` being the monotonic clock; True when new ones are in use.
+
+        All are loaded aside first: when one cannot be used the old ones stay, and the log says so once. That waits for
+        another look, as the files of a pair are seldom written at the same moment.
+        """
+        interval_s = self._options.cert_reload_s
+        if not interval_s or self._options.self_signed or now < self._next_look:
+            return False
+        self._next_look = now + interval_s
+        stamps = look(self._options)
+        if stamps == self._stamps:
+            if self._fault:
+                log.error("The certificates cannot be loaded anew, the old ones stay in use: %s", self._fault)
+                self._fault = ""
+            return False
+        authorities = self._options.ca_certs
+        new_authorities = bool(authorities) and stamps[authorities] != self._stamps[authorities]
+        self._stamps = stamps
+        try:
+            table = load_table(self._options, self._alpn)
+            # Sessions that were opened under other authorities must not be resumed under these.
+            front = self._make_front() if new_authorities else self.front
+        except ConfigError as fault:
+            self._fault = str(fault)
+            return False
+        self._fault = ""
+        self.table = table
+        self.front = front
+        log.info("The certificates were loaded anew")
+        return True
+
+    def _make_front(self) -> Context:
+        """Return the context that every connection begins with.
+
+        It holds the key of the session tickets: that is the same in all workers, and stays when certificates change.
+        """
+        front = make_context(self._options, self._alpn)
+        front.sni_callback = self._choose  # type: ignore[assignment]
+        return front
+
+    def _choose(self, conversation: Conversation, name: str | None, _: ssl.SSLContext) -> None:
+        """Called by OpenSSL for every connection, `name` is None where the client gave none."""
+        conversation.wanted = name
+        conversation.context = self.table.choose(name)
+
+
+def open_store(options: Options, alpn: list[str]) -> TlsStore:
+    """Load all certificates; `alpn` lists the protocols on offer, the preferred one first.
+
+    Raises ConfigError naming the option, the file and what would do. To be called once, before any fork.
+    """
+    return TlsStore(options, alpn)
+
+
+def load_table(options: Options, alpn: list[str]) -> Table:
+    """Load every certificate of `options` into contexts of its own; raises ConfigError."""
+    table = Table()
+    if options.self_signed:
+        context = make_context(options, alpn)
+        load_self_signed(context, options.addresses())
+        table.add(context)
+        return table
+    password = read_password(options)
+    loaded = []
+    for pair in pairs(options):
+        context = make_context(options, alpn)
+        leaf = load_pair(context, pair, password)
+        trouble = leaf.out_of_date(time.time())
+        if trouble:
+            log.warning("The certificate in %s %s", pair.certfile, trouble)
+        loaded.append((pair.option != "certfile", bool(trouble), context))
+    # certfile is the default whatever its state; of others with the same name a valid one goes first.
+    loaded.sort(key=lambda each: each[:2])
+    for _, _, context in loaded:
+        table.add(context)
+    return table
+
+
+def pairs(options: Options) -> list[Pair]:
+    """Return where certificates and keys are; raises ConfigError for a directory without any."""
+    found = []
+    if options.certfile:
+        found.append(Pair("certfile", options.certfile, options.keyfile or options.certfile))
+    if options.cert_dir:
+        directory = Path(options.cert_dir)
+        try:
+            entries = sorted(each for each in directory.iterdir() if not each.name.startswith("."))
+        except OSError as fault:
+            raise ConfigError("cert_dir", options.cert_dir, f"cannot be read: {fault.strerror}") from None
+        found += [pair for entry in entries for pair in _pairs_of(entry)]
+    if not found:
+        raise ConfigError("cert_dir", options.cert_dir, "holds no certificate: NAME.pem, or NAME.crt beside NAME.key")
+    return found
+
+
+def _pairs_of(entry: Path) -> list[Pair]:
+    """Return the pair that a directory's entry stands for, if any."""
+    # As certbot lays them out, one directory for each site.
+    if entry.is_dir():
+        chain, key = entry / "fullchain.pem", entry / "privkey.pem"
+        return [Pair("cert_dir", str(chain), str(key))] if chain.exists() else []
+    if entry.suffix not in (".pem", ".crt"):
+        return []
+    key = entry.with_suffix(".key")
+    if not key.exists() and entry.suffix == ".crt":
+        raise ConfigError("cert_dir", str(entry), f"its key is missing, which should be {key.name} beside it")
+    return [Pair("cert_dir", str(entry), str(key if key.exists() else entry))]
+
+
+def read_password(options: Options) -> str:
+    """Return the password of the keys, empty for none; raises ConfigError when its file cannot be read."""
+    path = options.keyfile_password_file
+    if not path:
+        return options.keyfile_password
+    try:
+        return Path(path).read_text(encoding="utf-8").partition("\n")[0].rstrip("\r")
+    except UnicodeDecodeError:
+        raise ConfigError("keyfile_password_file", path, "is not text in UTF-8") from None
+    except OSError as fault:
+        raise ConfigError("keyfile_password_file", path, f"cannot be read: {fault.strerror}") from None
+
+
+def look(options: Options) -> Stamps:
+    """Return what tells a changed file from the same one: time, size and inode, None for one that is missing."""
+    stamps: Stamps = {}
+    for path in (options.certfile, options.keyfile, options.keyfile_password_file, options.ca_certs):
+        if path:
+            _stamp(path, stamps)
+    if options.cert_dir:
+        _stamp_directory(options.cert_dir, stamps, 1)
+    return stamps
+
+
+def _stamp_directory(path: str, stamps: Stamps, depth: int) -> None:
+    _stamp(path, stamps)
+    try:
+        entries = list(os.scandir(path))
+    except OSError:
+        return
+    for entry in entries:
+        if entry.name.startswith("."):
+            continue
+        _stamp(entry.path, stamps)
+        if depth and entry.is_dir():
+            _stamp_directory(entry.path, stamps, depth - 1)
+
+
+def _stamp(path: str, stamps: Stamps) -> None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        stamps[path] = None
+    else:
+        stamps[path] = (found.st_mtime_ns, found.st_size, found.st_ino)

@@ -1,0 +1,26 @@
+# C layout of a TLS connection.
+cimport cython
+
+cdef class TlsChannel:
+    cdef readonly bint shaking
+    cdef readonly bint ended
+    cdef bint _failed
+    cdef Py_ssize_t _taken
+    cdef int _chatter
+    cdef object _incoming
+    cdef object _outgoing
+    cdef object _front
+    cdef object _conversation
+
+    @cython.locals(at=Py_ssize_t, parts=list)
+    cpdef bytes receive(self, bytes data)
+    @cython.locals(size=Py_ssize_t, at=Py_ssize_t, parts=list)
+    cpdef bytes seal(self, bytes data)
+    cpdef bytes outgoing(self)
+    cpdef bytes farewell(self)
+    cpdef object facts(self)
+    @cython.locals(part=bytes, parts=list)
+    cdef bytes _take(self, object data)
+    cdef _shake(self, object data)
+    cdef _count_chatter(self, bytes plaintext)
+    cdef _fail(self, object fault)

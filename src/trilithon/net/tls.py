@@ -1,0 +1,157 @@
+"""One TLS connection without a socket: ciphertext in, plaintext out, and the other way round."""
+
+from ssl import MemoryBIO, SSLCertVerificationError, SSLError, SSLWantReadError
+
+from trilithon.net.certificates import TlsStore
+from trilithon.net.tls_facts import gather_facts
+from trilithon.wire.exchange import TlsFacts
+
+# The most plaintext that one record holds (RFC 8446 5.1): a read of that size always takes a record whole.
+RECORD_BYTES = 16384
+# Ciphertext goes into OpenSSL's buffers and comes out of them in pieces of this size: what such a buffer has grown to
+# it keeps, for as long as the connection lives.
+STEP_BYTES = 2 * RECORD_BYTES
+# OpenSSL takes 128 KiB of a ClientHello and 100 KB of certificates; nothing honest comes near both.
+HANDSHAKE_BYTES = 262144
+# Answers to key updates and to attempts at renegotiation that a client may ask for between two pieces of data.
+MAX_CHATTER = 32
+_HANDSHAKE_RECORD = 0x16
+
+
+class TlsError(ConnectionError):
+    """The connection cannot go on; `reason` is a phrase for the log. An alert may wait in `outgoing()`."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class PlainHttp(TlsError):
+    """The client speaks HTTP without TLS: it can be answered in the clear."""
+
+
+class TlsChannel:
+    """The server's side of one TLS connection; its methods run on the thread that owns the connection.
+
+    After every call of `receive` the caller sends what `outgoing` returns. `ended` says that the client has said all
+    (close_notify); what it may still be sent goes through `seal`.
+    """
+
+    def __init__(self, store: TlsStore) -> None:
+        self.shaking = True
+        self.ended = False
+        self._failed = False
+        self._taken = 0
+        self._chatter = 0
+        self._incoming = MemoryBIO()
+        self._outgoing = MemoryBIO()
+        # OpenSSL calls back through it as long as the handshake lasts.
+        self._front = store.front
+        self._conversation = store.open(self._incoming, self._outgoing)
+
+    def receive(self, data: bytes) -> bytes:
+        """Take ciphertext, go on with the handshake, return the plaintext that is there; raises TlsError."""
+        if len(data) <= STEP_BYTES:
+            return self._take(data)
+        view = memoryview(data)
+        parts = [self._take(view[at : at + STEP_BYTES]) for at in range(0, len(data), STEP_BYTES)]
+        return b"".join(parts)
+
+    def seal(self, data: bytes) -> bytes:
+        """Return `data` as records, behind whatever `outgoing` would have returned; raises TlsError."""
+        size = len(data)
+        try:
+            if size <= STEP_BYTES:
+                if size:
+                    self._conversation.write(data)
+                return self._outgoing.read()
+            view = memoryview(data)
+            parts = []
+            for at in range(0, size, STEP_BYTES):
+                self._conversation.write(view[at : at + STEP_BYTES])
+                parts.append(self._outgoing.read())
+            return b"".join(parts)
+        except OSError as fault:
+            raise self._fail(fault) from None
+
+    def outgoing(self) -> bytes:
+        """Return what has to be sent beside data: handshake, tickets, key updates, alerts; mostly nothing."""
+        return self._outgoing.read() if self._outgoing.pending else b""
+
+    def farewell(self) -> bytes:
+        """Return the close_notify alert, behind whatever waits; nothing when it was said or cannot be any more."""
+        if not self._failed and not self.shaking:
+            self._failed = True
+            try:
+                # It would wait for the client's close_notify, which RFC 8446 6.1 does not ask for.
+                self._conversation.unwrap()
+            except (OSError, ValueError):
+                pass
+        return self._outgoing.read()
+
+    def facts(self) -> TlsFacts:
+        """Return what both ends agreed on; after the handshake."""
+        return gather_facts(self._conversation)
+
+    def _take(self, data: bytes | memoryview) -> bytes:
+        """Take a piece of ciphertext that is small enough for OpenSSL's buffer."""
+        if self.ended or self._failed:
+            return b""
+        incoming = self._incoming
+        if self.shaking:
+            self._shake(data)
+            if self.shaking or not incoming.pending:
+                return b""
+        else:
+            incoming.write(data)
+        conversation = self._conversation
+        parts: list[bytes] = []
+        try:
+            part = conversation.read(RECORD_BYTES)
+            while incoming.pending and part:
+                parts.append(part)
+                part = conversation.read(RECORD_BYTES)
+            if not part:
+                self.ended = True
+        except SSLWantReadError:
+            part = b""
+        except OSError as fault:
+            raise self._fail(fault) from None
+        if parts:
+            parts.append(part)
+            part = b"".join(parts)
+        if self._outgoing.pending:
+            self._count_chatter(part)
+        return part
+
+    def _shake(self, data: bytes | memoryview) -> None:
+        """Go on with the handshake."""
+        if not self._taken and data and data[0] != _HANDSHAKE_RECORD and chr(data[0]).isalpha():
+            self._failed = True
+            raise PlainHttp("the client speaks HTTP without TLS")
+        self._taken += len(data)
+        self._incoming.write(data)
+        try:
+            self._conversation.do_handshake()
+            self.shaking = False
+        except SSLWantReadError:
+            if self._taken > HANDSHAKE_BYTES:
+                self._failed = True
+                raise TlsError("the handshake is too long") from None
+        except OSError as fault:
+            raise self._fail(fault) from None
+
+    def _count_chatter(self, plaintext: bytes) -> None:
+        """Bound what a client can make the server say without sending or asking for anything."""
+        self._chatter = 0 if plaintext else self._chatter + 1
+        if self._chatter > MAX_CHATTER:
+            self._failed = True
+            raise TlsError("the client asks for new keys without end")
+
+    def _fail(self, fault: OSError) -> TlsError:
+        """Return the error that says what OpenSSL found wrong."""
+        self._failed = True
+        if isinstance(fault, SSLCertVerificationError):
+            return TlsError(f"the client's certificate was refused: {fault.verify_message}")
+        reason = fault.reason if isinstance(fault, SSLError) else None
+        return TlsError((reason or str(fault)).replace("_", " ").lower())

@@ -1,0 +1,126 @@
+"""The contexts of the ssl module: how each is set up, and how a certificate and its key get into one."""
+
+import ssl
+from pathlib import Path
+
+from trilithon.foundation.errors import ConfigError
+from trilithon.foundation.tls_options import TlsOptions
+from trilithon.net.tls_x509 import Leaf
+
+# Forward secrecy and authenticated encryption only: nothing of RFC 9113 Appendix A, and the suite of 9.2.2 is in it.
+DEFAULT_CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
+
+_VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
+_CLIENT_CERTS = {"none": ssl.CERT_NONE, "optional": ssl.CERT_OPTIONAL, "required": ssl.CERT_REQUIRED}
+_IANA_MASK = 0xFFFF
+
+
+class Conversation(ssl.SSLObject):
+    """The server's side of one TLS connection; `wanted` is the name that the client asked for."""
+
+    wanted: str | None = None
+
+
+class Context(ssl.SSLContext):
+    """Everything that a connection is made with: options, suites, ALPN and, except for the front, a certificate.
+
+    `numbers` has the number of each cipher suite in the registry by OpenSSL's name for it.
+    """
+
+    leaf: Leaf | None = None
+
+    def __init__(self, protocol: int) -> None:
+        super().__init__()
+        self.numbers: dict[str, int] = {}
+
+
+class Pair:
+    """Where a certificate and its key are: the option that says so and the two files, which may be one."""
+
+    def __init__(self, option: str, certfile: str, keyfile: str) -> None:
+        self.option = option
+        self.certfile = certfile
+        self.keyfile = keyfile
+
+
+def make_context(options: TlsOptions, alpn: list[str]) -> Context:
+    """Return a context without a certificate; raises ConfigError for `ciphers` and `ca_certs`."""
+    context = Context(ssl.PROTOCOL_TLS_SERVER)
+    context.sslobject_class = Conversation
+    context.minimum_version = _VERSIONS[options.tls_min_version]
+    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
+    try:
+        context.set_ciphers(options.ciphers or DEFAULT_CIPHERS)
+    except ssl.SSLError:
+        raise ConfigError(
+            "ciphers", options.ciphers, "OpenSSL knows no such suites; try openssl ciphers -v with the same text"
+        ) from None
+    if options.ciphers:
+        context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE
+    else:
+        # All of the default are good: a telephone without AES in hardware may prefer ChaCha20.
+        context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
+    if alpn:
+        context.set_alpn_protocols(alpn)
+    context.numbers = {suite["name"]: suite["id"] & _IANA_MASK for suite in context.get_ciphers()}
+    if options.client_certs != "none":
+        _load_authorities(context, options.ca_certs)
+        context.verify_mode = _CLIENT_CERTS[options.client_certs]
+    return context
+
+
+def _load_authorities(context: Context, path: str) -> None:
+    try:
+        context.load_verify_locations(cafile=path)
+    except ssl.SSLError:
+        raise ConfigError("ca_certs", path, "holds no certificate in PEM that can be read") from None
+    except OSError as fault:
+        raise ConfigError("ca_certs", path, f"cannot be read: {fault.strerror}") from None
+
+
+def load_pair(context: Context, pair: Pair, password: str) -> Leaf:
+    """Load certificate and key into `context`; raises ConfigError that names the option and the file."""
+    text = _read(pair.option, pair.certfile)
+    try:
+        leaf = Leaf(text)
+    except ValueError as fault:
+        raise ConfigError(pair.option, pair.certfile, str(fault)) from None
+    key_option = "keyfile" if pair.option == "certfile" and pair.keyfile != pair.certfile else pair.option
+    key = text if pair.keyfile == pair.certfile else _read(key_option, pair.keyfile)
+    if "PRIVATE KEY-----" not in key:
+        where = "; name the file of the key with keyfile" if pair.keyfile == pair.certfile == text else ""
+        raise ConfigError(key_option, pair.keyfile, f"holds no private key in PEM{where}")
+    asked: list[bool] = []
+
+    def give_password() -> str:
+        # Without a function OpenSSL would ask on the terminal, and wait.
+        asked.append(True)
+        return password
+
+    try:
+        context.load_cert_chain(pair.certfile, pair.keyfile, give_password)
+    except ssl.SSLError as fault:
+        raise _explained(fault, pair, key_option, bool(asked), bool(password)) from None
+    except (OSError, ValueError) as fault:
+        raise ConfigError(pair.option, pair.certfile, f"cannot be loaded: {fault}") from None
+    context.leaf = leaf
+    return leaf
+
+
+def _read(option: str, path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="latin-1")
+    except OSError as fault:
+        raise ConfigError(option, path, f"cannot be read: {fault.strerror}") from None
+
+
+def _explained(fault: ssl.SSLError, pair: Pair, key_option: str, asked: bool, given: bool) -> ConfigError:
+    """Put OpenSSL's refusal of a certificate or key in terms of the options."""
+    if fault.reason == "KEY_VALUES_MISMATCH":
+        return ConfigError(key_option, pair.keyfile, f"is not the key of the certificate in {pair.certfile}")
+    if asked and given:
+        return ConfigError(key_option, pair.keyfile, "keyfile_password does not open the key")
+    if asked:
+        return ConfigError(key_option, pair.keyfile, "the key has a password; give it with keyfile_password_file")
+    reason = (fault.reason or str(fault)).replace("_", " ").lower()
+    return ConfigError(pair.option, pair.certfile, f"OpenSSL cannot use certificate or key: {reason}")
