@@ -211,7 +211,8 @@ def prepare(place: Path, built: Path | None, say: Say) -> Environment:
     programs = find_programs(PROGRAMS, say)
     floor = build(ROOT / "benchmarks" / "floor.c", place / "floor")
     pace = build(ROOT / "benchmarks" / "pace.c", place / "pace")
-    build(ROOT / "benchmarks" / "socket_floor.c", place / "socket_floor")
+    for floor_of_another in ("socket_floor", "http2_floor"):
+        build(ROOT / "benchmarks" / f"{floor_of_another}.c", place / floor_of_another)
     sockets = build(ROOT / "benchmarks" / "sockets.c", place / "sockets")
     certificate = make_certificate(programs["openssl"], place)
     peers_bin, missing = prepare_peers(place / "peers", say)

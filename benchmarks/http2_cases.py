@@ -11,18 +11,24 @@ WSGI = ("trilithon", "granian-wsgi", "hypercorn-wsgi")
 """The WSGI servers that run several requests of a connection at once; gunicorn serves one after the other."""
 
 
+FLOOR = ("http2-floor",)
+
+
 def http2_pair(name: str, title: str, attribute: str, **more: object) -> list[Case]:
     """Return the same question over HTTP/2 put to the ASGI and to the WSGI form of an application."""
+    settings = {"is_tls": True, "connections": 16, "streams": 4, **more}
+    # The floor knows neither TLS nor another answer.
+    floor = () if settings["is_tls"] else FLOOR
     return [
         Case(
             name=f"{name}-{interface}",
             title=f"{title}, {interface.upper()}",
             interface=interface,
             app=f"plain_{interface}:{attribute}",
-            servers=servers,
-            extras=servers,
+            servers=(*floor, *servers),
+            extras=(*floor, *servers),
             is_http2=True,
-            **{"is_tls": True, "connections": 16, "streams": 4, **more},
+            **settings,
         )
         for interface, servers in (("asgi", ASGI), ("wsgi", WSGI))
     ]
@@ -57,7 +63,11 @@ HTTP2_CASES: tuple[Case, ...] = (
         streams=4,
     ),
     *http2_pair(
-        "h2-1m", "HTTP/2 over TLS, 16 connections of 4 streams, 1 MiB in 16 parts", "stream", body=b"x" * 1048576
+        "h2-1m",
+        "HTTP/2 over TLS, 16 connections of 4 streams, 1 MiB in 16 parts",
+        "stream",
+        body=b"x" * 1048576,
+        requests=1024,
     ),
     *http2_pair(
         "h2-upload",

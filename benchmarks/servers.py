@@ -161,14 +161,15 @@ def floor(plan: Plan) -> list[str]:
     return [str(plan.floor), str(plan.port)]
 
 
-def socket_floor(plan: Plan) -> list[str]:
-    """Start the bare epoll loop that echoes WebSocket frames."""
-    return [str(plan.floor.with_name("socket_floor")), str(plan.port)]
+def floor_of(program: str) -> Callable[[Plan], list[str]]:
+    """Return the way to start the bare epoll loop of another protocol."""
+    return lambda plan: [str(plan.floor.with_name(program)), str(plan.port)]
 
 
 SERVERS: tuple[Server, ...] = (
     Server("floor", "raw C epoll (floor)", "", "", floor, is_key=True),
-    Server("socket-floor", "raw C epoll (floor)", "", "", socket_floor),
+    Server("socket-floor", "raw C epoll (floor)", "", "", floor_of("socket_floor")),
+    Server("http2-floor", "raw C epoll (floor)", "", "", floor_of("http2_floor")),
     Server("trilithon", "trilithon", "both", "trilithon", trilithon("uvloop", None), is_peer=False, is_key=True),
     Server("trilithon-asyncio", "trilithon, stdlib loop", "", "trilithon", trilithon("asyncio", None), is_peer=False),
     Server("trilithon-1", "trilithon, 1 thread", "", "trilithon", trilithon("uvloop", 1), is_peer=False, is_key=True),

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from benchmarks.cases import CASES, SETTINGS, Kind
+from benchmarks.file_cases import FILE_CASES
+from benchmarks.http2_cases import HTTP2_CASES
 from benchmarks.results import Results
 from benchmarks.socket_cases import SOCKET_CASES, Mode
 
@@ -147,6 +149,31 @@ def socket_targets() -> list[Target]:
     return found
 
 
+HTTP2_LIMITS = {
+    "granian-asgi": 1.0,
+    "granian-wsgi": 1.0,
+    "uvicorn-zttp": 0.5,
+    "hypercorn": 0.1,
+    "hypercorn-wsgi": 0.1,
+}
+"""What a request over HTTP/2 may cost over each peer's."""
+
+
+def carried_targets() -> list[Target]:
+    """Return the targets over HTTP/2, over TLS and of the large file; of handshakes there is none."""
+    found = [
+        cost(case.name, server, HTTP2_LIMITS[server])
+        for case in HTTP2_CASES
+        if case.is_http2
+        for server in case.servers
+        if server in HTTP2_LIMITS
+    ]
+    for case in (*HTTP2_CASES, *FILE_CASES):
+        if case.kind is Kind.LOAD and (case in FILE_CASES or not case.is_http2):
+            found += [cost(case.name, server, 1.0) for server in case.servers if server != "trilithon"]
+    return found
+
+
 TARGETS: tuple[Target, ...] = (
     cost("constant-asgi", "uvicorn", 0.5),
     cost("constant-asgi", "granian-asgi", 0.55),
@@ -168,5 +195,6 @@ TARGETS: tuple[Target, ...] = (
     kept_with_log("log-wsgi", 0.75),
     mounted_cost("mount", 1.5),
     *latency_targets(),
+    *carried_targets(),
     *socket_targets(),
 )
