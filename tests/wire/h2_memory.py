@@ -6,7 +6,7 @@ from typing import Any
 
 from hpack import Decoder as LibraryDecoder
 
-from trilithon.foundation.limits import MessageLimits, Timeouts
+from trilithon.foundation.limits import Buffers, H2Limits, Limits, MessageLimits, Timeouts
 from trilithon.wire.exchange import Exchange, Peer, Receiver
 from trilithon.wire.h2_codes import (
     ACK,
@@ -21,7 +21,6 @@ from trilithon.wire.h2_codes import (
     SETTINGS,
     WINDOW_UPDATE,
 )
-from trilithon.wire.h2_limits import H2Limits
 from trilithon.wire.http2 import Http2
 from trilithon.wire.response import asgi_head
 
@@ -83,6 +82,7 @@ class H2Memory(Memory):
         self.full = False
         self.over: list[Exchange] = []
         self.statuses: list[int] = []
+        self.fresh: list[Exchange] = []
         self.on_pull: Callable[[], None] | None = None
 
     def congested(self) -> bool:
@@ -91,6 +91,9 @@ class H2Memory(Memory):
     def pull(self) -> None:
         assert self.on_pull is not None, "nobody would wake this thread"
         self.on_pull()
+
+    def opened(self, exchange: Exchange) -> None:
+        self.fresh.append(exchange)
 
     def ended(self, exchange: Exchange) -> None:
         assert exchange not in self.over, "ended twice"
@@ -109,13 +112,16 @@ class Script:
         message: MessageLimits | None = None,
         *,
         timeouts: Timeouts | None = None,
+        buffers: Buffers | None = None,
+        websockets: bool = True,
         secure: bool = False,
         greet: bool = True,
     ) -> None:
         self.transport = H2Memory()
         self.terms = new_terms(message)
         peer = Peer(("192.0.2.1", 1), ("192.0.2.2", 80), secure)
-        self.machine = Http2(self.transport, self.terms, peer, limits or H2Limits(), timeouts or Timeouts())
+        chosen = Limits(http2=limits or H2Limits(), timeouts=timeouts or Timeouts(), buffers=buffers or Buffers())
+        self.machine = Http2(self.transport, self.terms, peer, chosen, websockets)
         self.now = 1000.0
         self.exchanges: list[Exchange] = []
         self.decoder = LibraryDecoder()
@@ -126,9 +132,13 @@ class Script:
 
     def send(self, *frames: bytes) -> list[Exchange]:
         """Let the client send frames in one piece; returns the exchanges that were opened."""
-        opened = self.machine.receive(b"".join(frames), self.now)
+        self.machine.now = self.now
+        assert self.machine.receive(b"".join(frames)) is None
+        opened = self.transport.fresh
+        self.transport.fresh = []
         for exchange in opened:
             exchange.receiver = Told()
+            exchange.carrier.engage(exchange)
         self.exchanges += opened
         return opened
 
@@ -236,7 +246,7 @@ def answer(exchange: Exchange, body: bytes, status: int = 200, fields: Pairs | N
 def release(exchange: Exchange) -> None:
     """Say that the application's call for an exchange has returned."""
     stream: Any = exchange.carrier
-    stream.link.released(exchange)
+    stream.released(exchange)
 
 
 def news(exchange: Exchange) -> list[str]:

@@ -49,7 +49,7 @@ def site(request: pytest.FixtureRequest) -> Iterator[Site]:
     """One server for all cases of an interface."""
     record = Record()
     application: Any = record.asgi if request.param == "asgi" else record.wsgi
-    with serve(application, interface=request.param) as served:
+    with serve(application, interface=request.param, h2c="off") as served:
         yield Site(request.param, record, served.host, served.port)
 
 

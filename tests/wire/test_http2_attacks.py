@@ -2,10 +2,10 @@
 
 import pytest
 
+from trilithon.foundation.limits import H2Limits
 from trilithon.wire.exchange import Exchange
 from trilithon.wire.h2_codes import CONTINUATION, ENHANCE_YOUR_CALM, HEADERS, PRIORITY, WINDOW_UPDATE
 from trilithon.wire.h2_guard import BUDGETS, PINGS, PROVOKED, RESETS, SETTINGS_FRAMES
-from trilithon.wire.h2_limits import H2Limits
 
 from .h2_bytes import number, raw
 from .h2_memory import GET, POST, Script, answer, block, data, headers, ping, release, reset, settings, start, update
@@ -32,7 +32,7 @@ def burst(kind: int) -> int:
 
 @pytest.mark.spec("H2-DOS-01", "H2-STR-16")
 def test_rapid_reset_ends_the_connection_and_runs_no_more_calls_than_streams():
-    script = Script(H2Limits(max_streams=10))
+    script = Script(H2Limits(h2_max_streams=10))
     most = 0
     sent = 0
     while not script.transport.closed and sent < 2000:
@@ -73,7 +73,7 @@ def test_a_client_that_cancels_now_and_then_is_served():
 
 @pytest.mark.spec("H2-DOS-01")
 def test_a_cancelled_call_keeps_its_place_until_it_has_returned():
-    script = Script(H2Limits(max_streams=2))
+    script = Script(H2Limits(h2_max_streams=2))
     first, second = script.send(headers(1, GET), headers(3, GET))
     script.send(reset(1), reset(3))
     assert script.send(headers(5, GET)) == []
@@ -98,7 +98,7 @@ PROVOCATIONS = {
 @pytest.mark.spec("H2-DOS-02", "H-LIM-09")
 @pytest.mark.parametrize("name", PROVOCATIONS)
 def test_resets_that_are_provoked_from_us_are_counted(name):
-    script = Script(H2Limits(max_streams=10))
+    script = Script(H2Limits(h2_max_streams=10))
     provoke = PROVOCATIONS[name]
     provoked = 0
     while not script.transport.closed and provoked < 1000:
@@ -121,7 +121,7 @@ def test_resets_that_are_provoked_from_us_are_counted(name):
 @pytest.mark.parametrize("piece", [b"", bytes([0, 1, 0x61, 1, 0x62])])
 def test_a_field_block_may_have_so_many_continuations(piece):
     for extra, opened in ((0, 1), (1, 0)):
-        script = Script(H2Limits(max_continuations=4))
+        script = Script(H2Limits(h2_max_continuations=4))
         frames = [raw(HEADERS, 1, 1, block(GET))] + [raw(CONTINUATION, 0, 1, piece)] * (3 + extra)
         assert len(script.send(*frames, raw(CONTINUATION, 4, 1))) == opened
     assert script.goodbye()[1] == ENHANCE_YOUR_CALM
@@ -129,7 +129,7 @@ def test_a_field_block_may_have_so_many_continuations(piece):
 
 @pytest.mark.spec("H2-DOS-03")
 def test_a_field_block_may_be_so_large():
-    script = Script(H2Limits(max_continuations=100))
+    script = Script(H2Limits(h2_max_continuations=100))
     pieces = [raw(HEADERS, 1, 1, b"\x00\x01a\x7f" + b"x" * 100)]
     count = flood(script, pieces + [raw(CONTINUATION, 0, 1, bytes(16384))] * 20)
     assert count <= 5
@@ -233,12 +233,12 @@ def test_a_client_that_does_not_read_is_not_read_either():
 def test_what_a_client_may_have_under_way_is_bounded():
     limits = H2Limits()
     script = Script(limits)
-    for at in range(limits.max_streams):
+    for at in range(limits.h2_max_streams):
         script.send(headers(1 + 2 * at, POST, end=False))
     for _ in range(8):
-        for at in range(limits.max_streams):
+        for at in range(limits.h2_max_streams):
             script.send(data(1 + 2 * at, bytes(16384)))
     held = sum(exchange.body_bytes for exchange in script.exchanges)
-    assert held == limits.max_streams * limits.stream_window_bytes
+    assert held == limits.h2_max_streams * limits.h2_stream_window_bytes
     credit = [sent.stream_id for sent in script.frames() if sent.kind == WINDOW_UPDATE]
     assert set(credit) == {0}

@@ -48,10 +48,10 @@ def test_a_beginning_that_does_not_come_is_waited_for_no_longer_than_a_head(sent
     script.machine.begin()
     if sent:
         script.send(sent)
-    script.machine.time_out(1000.0)
-    script.machine.time_out(1019.0)
+    script.machine.look(1000.0)
+    script.machine.look(1019.0)
     assert not script.transport.closed
-    script.machine.time_out(1020.0)
+    script.machine.look(1020.0)
     assert script.goodbye() == (0, NO_ERROR)
 
 
@@ -171,8 +171,8 @@ def test_what_is_ignored_counts_for_the_table_all_the_same():
 def test_a_client_that_does_not_answer_the_ping_is_parted_from_all_the_same():
     script = Script(timeouts=Timeouts(linger_timeout_s=2))
     script.machine.retire()
-    script.machine.time_out(1000.0)
-    script.machine.time_out(1002.0)
+    script.machine.look(1000.0)
+    script.machine.look(1002.0)
     assert script.goodbye() == (0, NO_ERROR)
 
 
@@ -220,8 +220,8 @@ def test_settings_are_taken_in_order_and_acknowledged():
 def test_settings_that_are_not_acknowledged_end_the_connection():
     script = Script(greet=False, timeouts=Timeouts(header_timeout_s=10))
     script.send(GREETING)
-    script.machine.time_out(1000.0)
-    script.machine.time_out(1010.0)
+    script.machine.look(1000.0)
+    script.machine.look(1010.0)
     assert script.goodbye() == (0, SETTINGS_TIMEOUT)
 
 
@@ -229,13 +229,13 @@ def test_settings_that_are_not_acknowledged_end_the_connection():
 def test_an_idle_connection_is_closed_in_peace():
     script = Script(timeouts=Timeouts(keep_alive_timeout_s=75))
     exchange = script.one(headers(1, GET))
-    script.machine.time_out(1000.0)
-    script.machine.time_out(1080.0)
+    script.machine.look(1000.0)
+    script.machine.look(1080.0)
     answer(exchange, b"")
-    script.machine.time_out(1081.0)
-    script.machine.time_out(1155.0)
+    script.machine.look(1081.0)
+    script.machine.look(1155.0)
     assert not script.transport.closed
-    script.machine.time_out(1156.0)
+    script.machine.look(1156.0)
     assert script.goodbye() == (1, NO_ERROR)
 
 
@@ -243,8 +243,8 @@ def test_an_idle_connection_is_closed_in_peace():
 def test_a_field_block_that_does_not_end_is_not_waited_for():
     script = Script(timeouts=Timeouts(header_timeout_s=20))
     script.send(raw(HEADERS, 0, 1, b"\x82"))
-    script.machine.time_out(1000.0)
-    script.machine.time_out(1020.0)
+    script.machine.look(1000.0)
+    script.machine.look(1020.0)
     assert script.goodbye() == (0, ENHANCE_YOUR_CALM)
 
 

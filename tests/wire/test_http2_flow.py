@@ -2,7 +2,7 @@
 
 import pytest
 
-from trilithon.foundation.limits import Timeouts
+from trilithon.foundation.limits import H2Limits, Timeouts
 from trilithon.wire.exchange import Exchange, Outbound
 from trilithon.wire.h2_codes import (
     CANCEL,
@@ -16,7 +16,6 @@ from trilithon.wire.h2_codes import (
     RST_STREAM,
     WINDOW_UPDATE,
 )
-from trilithon.wire.h2_limits import H2Limits
 from trilithon.wire.h2_priority import DEFAULT_PRIORITY, pack_priority, read_priority
 from trilithon.wire.response import SentLine
 
@@ -153,10 +152,10 @@ def test_a_stream_that_cannot_send_holds_its_application_up_and_is_given_up():
     assert stuck.carrier.congested()
     assert not other.carrier.congested()
     script.frames()
-    script.machine.time_out(1000.0)
-    script.machine.time_out(1059.0)
+    script.machine.look(1000.0)
+    script.machine.look(1059.0)
     assert script.frames() == []
-    script.machine.time_out(1060.0)
+    script.machine.look(1060.0)
     assert script.resets() == [(1, CANCEL)]
     assert (stuck.outbound, other.outbound) == (Outbound.LOST, Outbound.FRESH)
 
@@ -166,7 +165,7 @@ def test_a_stream_that_sends_a_little_is_not_given_up():
     exchange = script.one(headers(1, GET))
     answer(exchange, bytes(100_000))
     for now in range(1000, 1200, 50):
-        script.machine.time_out(float(now))
+        script.machine.look(float(now))
         script.send(update(1, 1), update(0, 1))
     script.frames()
     assert exchange.outbound is Outbound.ENDED
@@ -271,7 +270,7 @@ def test_a_stream_that_is_reset_sends_nothing_of_its_queue():
 
 @pytest.mark.spec("H2-FLOW-05")
 def test_a_client_that_overdraws_its_stream_is_reset():
-    script = Script(H2Limits(stream_window_bytes=65536))
+    script = Script(H2Limits(h2_stream_window_bytes=65536))
     exchange = script.one(headers(1, POST, end=False), *[data(1, bytes(16384))] * 4)
     assert exchange.body_bytes == 65536
     script.send(data(1, b"x"))
@@ -281,14 +280,14 @@ def test_a_client_that_overdraws_its_stream_is_reset():
 
 @pytest.mark.spec("H2-FLOW-05")
 def test_a_client_that_overdraws_the_connection_is_shut_out():
-    script = Script(H2Limits(connection_window_bytes=65535))
+    script = Script(H2Limits(h2_connection_window_bytes=65535))
     script.send(headers(1, POST, end=False), *[data(1, bytes(16384))] * 4)
     assert script.goodbye() == (1, FLOW_CONTROL_ERROR)
 
 
 @pytest.mark.spec("H2-FLOW-06")
 def test_a_stream_is_credited_as_its_application_reads():
-    script = Script(H2Limits(stream_window_bytes=65536))
+    script = Script(H2Limits(h2_stream_window_bytes=65536))
     exchange = script.one(headers(1, POST, end=False), *[data(1, bytes(16384))] * 3)
     assert credited(script.frames(), 1) == 0
     exchange.carrier.want_body(exchange)
@@ -302,7 +301,7 @@ def test_a_stream_is_credited_as_its_application_reads():
 
 @pytest.mark.spec("H2-FLOW-06", "H2-DOS-08")
 def test_an_application_that_does_not_read_holds_up_no_other():
-    script = Script(H2Limits(stream_window_bytes=65536, connection_window_bytes=131072))
+    script = Script(H2Limits(h2_stream_window_bytes=65536, h2_connection_window_bytes=131072))
     stuck = [script.one(headers(1 + 2 * each, POST, end=False)) for each in range(8)]
     for each in range(8):
         script.send(*[data(1 + 2 * each, bytes(16384))] * 4)
@@ -317,7 +316,7 @@ def test_an_application_that_does_not_read_holds_up_no_other():
 
 
 def test_a_body_whose_rest_fits_the_window_is_not_credited():
-    script = Script(H2Limits(stream_window_bytes=65536))
+    script = Script(H2Limits(h2_stream_window_bytes=65536))
     exchange = script.one(headers(1, [*POST, (b"content-length", b"90152")], end=False), *[data(1, bytes(16384))] * 3)
     exchange.take_body()
     assert credited(script.frames(), 1) == 3 * 16384
@@ -447,7 +446,7 @@ def test_a_priority_of_no_request_ends_the_connection(sent):
 
 @pytest.mark.spec("H-PRIO-03", "H-LIM-09")
 def test_priorities_of_too_many_idle_streams_end_the_connection():
-    script = Script(H2Limits(max_streams=3))
+    script = Script(H2Limits(h2_max_streams=3))
     script.send(*[priority_update(1 + 2 * at, b"u=1") for at in range(3)], priority_update(1, b"u=2"))
     assert script.frames() == []
     script.send(priority_update(7, b"u=1"))

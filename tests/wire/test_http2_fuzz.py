@@ -4,8 +4,8 @@ import random
 
 import pytest
 
+from trilithon.foundation.limits import Buffers, H2Limits
 from trilithon.wire.exchange import Inbound, Outbound
-from trilithon.wire.h2_limits import H2Limits
 from trilithon.wire.h2_session import Standing
 from trilithon.wire.h2_stream import StreamState
 
@@ -13,7 +13,8 @@ from .h2_bytes import GREETING, raw
 from .h2_memory import GET, POST, SETTINGS_ACK, Script, block, data, headers, ping, release, reset, settings, start
 from .h2_memory import update as window_update
 
-LIMITS = H2Limits(max_streams=6, stream_window_bytes=65536, connection_window_bytes=131072, queue_high_bytes=2000)
+LIMITS = H2Limits(h2_max_streams=6, h2_stream_window_bytes=65536, h2_connection_window_bytes=131072)
+BUFFERS = Buffers(write_high_water_bytes=2000)
 
 
 def wild_frame(chance: random.Random, stream_id: int) -> bytes:
@@ -90,18 +91,18 @@ def balance(script: Script) -> None:
     """Check what holds at any time."""
     machine = script.machine
     sender = machine.sender
-    assert len(machine.streams) <= LIMITS.max_streams
-    assert len(machine.streams) + len(machine.cancelled) <= 2 * LIMITS.max_streams
+    assert len(machine.streams) <= LIMITS.h2_max_streams
+    assert len(machine.streams) + len(machine.cancelled) <= 2 * LIMITS.h2_max_streams
     assert sender.schedule.count == sum(len(level) for level in sender.schedule.levels)
     assert all(stream.stream_id in machine.streams for level in sender.schedule.levels for stream in level)
     if machine.standing not in (Standing.NEW, Standing.OVER):
-        assert machine.window_in + machine.taken == LIMITS.connection_window_bytes
+        assert machine.window_in + machine.taken == LIMITS.h2_connection_window_bytes
     for stream_id, stream in machine.streams.items():
         assert stream.stream_id == stream_id
         assert stream.state is not StreamState.CLOSED
         assert stream.exchange is not None
-        assert stream.exchange.body_bytes <= LIMITS.stream_window_bytes
-        assert stream.window_in + stream.taken in (0, LIMITS.stream_window_bytes)
+        assert stream.exchange.body_bytes <= LIMITS.h2_stream_window_bytes
+        assert stream.window_in + stream.taken in (0, LIMITS.h2_stream_window_bytes)
         assert stream.queued == sum(len(piece) for piece in stream.queue or ()) - stream.offset
         assert stream.ready == (stream.queued > 0 and stream.window_out > 0)
         assert (stream.exchange.inbound is Inbound.COMPLETE) == (stream.state is StreamState.HALF_CLOSED_REMOTE)
@@ -113,7 +114,7 @@ def balance(script: Script) -> None:
 @pytest.mark.parametrize("seed", range(60))
 def test_anything_may_come(seed):
     chance = random.Random(seed)
-    script = Script(LIMITS)
+    script = Script(LIMITS, buffers=BUFFERS)
     for _ in range(300):
         script.now += chance.random()
         for _ in range(chance.randrange(1, 4)):
@@ -125,7 +126,7 @@ def test_anything_may_come(seed):
             if not script.transport.full:
                 script.machine.drained()
         if chance.random() < 0.05:
-            script.machine.time_out(script.now)
+            script.machine.look(script.now)
         balance(script)
         if script.transport.closed:
             break

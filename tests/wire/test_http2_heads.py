@@ -5,7 +5,6 @@ import pytest
 from trilithon.foundation.limits import MessageLimits
 from trilithon.wire.exchange import Inbound
 from trilithon.wire.h2_codes import COMPRESSION_ERROR, HEADERS, PROTOCOL_ERROR, RST_STREAM
-from trilithon.wire.h2_limits import H2Limits
 
 from .h2_bytes import raw
 from .h2_memory import GET, Pairs, Script, answer, block, headers
@@ -254,7 +253,7 @@ def test_another_protocol_is_answered_501():
 
 @pytest.mark.spec("WS-H2-01")
 def test_an_extended_connect_that_was_not_offered_is_malformed():
-    script = Script(H2Limits(websockets=False))
+    script = Script(websockets=False)
     assert script.send(headers(1, CONNECT, end=False)) == []
     assert script.resets() == [(1, PROTOCOL_ERROR)]
 

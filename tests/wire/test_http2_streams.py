@@ -2,7 +2,7 @@
 
 import pytest
 
-from trilithon.foundation.limits import MessageLimits, Timeouts
+from trilithon.foundation.limits import H2Limits, MessageLimits, Timeouts
 from trilithon.wire.exchange import Inbound, Outbound
 from trilithon.wire.h2_codes import (
     CANCEL,
@@ -18,7 +18,6 @@ from trilithon.wire.h2_codes import (
     STREAM_CLOSED,
     WINDOW_UPDATE,
 )
-from trilithon.wire.h2_limits import H2Limits
 from trilithon.wire.h2_stream import KEPT_CLOSED
 
 from .h2_bytes import raw
@@ -124,7 +123,7 @@ def test_closed_streams_are_forgotten_in_time():
 
 @pytest.mark.spec("H2-STR-05", "H2-STR-16", "H-LIM-09")
 def test_streams_above_the_limit_are_refused_and_may_be_tried_again():
-    script = Script(H2Limits(max_streams=3))
+    script = Script(H2Limits(h2_max_streams=3))
     opened = script.send(*[headers(1 + 2 * each, GET) for each in range(4)])
     assert len(opened) == 3
     assert script.resets() == [(7, REFUSED_STREAM)]
@@ -274,10 +273,10 @@ def test_a_body_that_does_not_come_is_answered_408():
     slow = script.one(headers(1, POST, end=False))
     steady = script.one(headers(3, POST, end=False))
     unread = script.one(headers(5, POST, end=False), data(5, b"x"))
-    script.machine.time_out(1000.0)
+    script.machine.look(1000.0)
     script.send(data(3, bytes(10000)))
     steady.take_body()
-    script.machine.time_out(1020.0)
+    script.machine.look(1020.0)
     first, second = script.frames()
     assert first.fields[0] == (b":status", b"408")
     assert (second.kind, second.stream_id) == (RST_STREAM, 1)
@@ -289,8 +288,8 @@ def test_a_body_that_stops_behind_the_head_of_its_answer_cancels_the_stream():
     exchange = script.one(headers(1, POST, end=False))
     start(exchange)
     exchange.write(b"half")
-    script.machine.time_out(1000.0)
-    script.machine.time_out(1020.0)
+    script.machine.look(1000.0)
+    script.machine.look(1020.0)
     assert script.resets() == [(1, CANCEL)]
     assert (exchange.status, exchange.outbound) == (200, Outbound.LOST)
 
@@ -305,7 +304,7 @@ def test_a_pseudo_field_that_was_good_in_a_head_is_none_in_trailers():
 
 
 def test_a_call_that_returned_before_its_stream_broke_frees_its_place():
-    script = Script(H2Limits(max_streams=1))
+    script = Script(H2Limits(h2_max_streams=1))
     exchange = script.one(headers(1, GET))
     start(exchange)
     exchange.end(bytes(100_000))

@@ -127,7 +127,7 @@ HAPPENINGS: dict[str, tuple[Callable[[Script], object], list[Standing]]] = {
     "lose": (lambda script: script.machine.lose(), [O, O, O, O, O]),
     "end": (lambda script: script.machine.receive_end(), [O, S, R, L, O]),
     "drained": (lambda script: script.machine.drained(), [N, S, R, L, O]),
-    "time": (lambda script: script.machine.time_out(1000.0), [N, S, R, L, O]),
+    "time": (lambda script: script.machine.look(1000.0), [N, S, R, L, O]),
 }
 
 

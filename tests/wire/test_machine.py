@@ -98,7 +98,7 @@ INPUTS: dict[str, Callable[[Http1, Phase], object]] = {
     "next": lambda machine, phase: machine.next(),
 }
 # The phase that follows, and the statuses that are sent on the way.
-I, H, B, W, T, D, O = Phase  # noqa: E741
+I, H, B, W, T, D, _, _, O = Phase  # noqa: E741
 TABLE = {
     # more, bad, end, lost, late, next
     I: [(W, []), (O, [400]), (O, []), (O, []), (O, []), (I, [])],

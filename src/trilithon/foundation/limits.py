@@ -85,6 +85,22 @@ class SocketLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class H2Limits:
+    """What one HTTP/2 connection may hold, in streams, frames or bytes.
+
+    `h2_stream_window_bytes` is what a client may send of one body ahead of the application,
+    `h2_connection_window_bytes` what it may have under way in all; both are at least the 65,535 that it may send before
+    it has seen our settings.
+    """
+
+    h2_max_streams: int = 100
+    h2_stream_window_bytes: int = 131072
+    h2_connection_window_bytes: int = 1024 * 1024
+    h2_max_frame_bytes: int = 16384
+    h2_max_continuations: int = 8
+
+
+@dataclass(frozen=True, slots=True)
 class Limits:
     """All groups together, as the worker hands them down."""
 
@@ -93,3 +109,4 @@ class Limits:
     capacity: Capacity = field(default_factory=Capacity)
     buffers: Buffers = field(default_factory=Buffers)
     sockets: SocketLimits = field(default_factory=SocketLimits)
+    http2: H2Limits = field(default_factory=H2Limits)

@@ -37,10 +37,13 @@ class Section(Enum):
     """A group of options: its TOML table and its heading in `--help` and in the documentation."""
 
     LISTEN = ("listen", "Where to listen")
+    TLS = ("tls", "TLS")
+    PROXIES = ("proxies", "Behind a proxy")
     APPLICATION = ("application", "The application")
     RUN = ("run", "Running and stopping")
     LOGGING = ("logging", "Logging")
     HTTP = ("http", "HTTP choices")
+    HTTP2 = ("http2", "HTTP/2")
     WEBSOCKET = ("websocket", "WebSocket")
     TIMEOUTS = ("timeouts", "Time-outs")
     CAPACITY = ("capacity", "How much at once")

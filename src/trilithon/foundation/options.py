@@ -9,9 +9,12 @@ from typing import Any
 
 from trilithon.foundation.addresses import Address, AddressKind, parse_address
 from trilithon.foundation.errors import ConfigError
-from trilithon.foundation.limits import Buffers, Capacity, Limits, MessageLimits, SocketLimits, Timeouts
+from trilithon.foundation.h2_options import check_windows
+from trilithon.foundation.limits import Buffers, Capacity, H2Limits, Limits, MessageLimits, SocketLimits, Timeouts
 from trilithon.foundation.option_row import Kind, Option, Section, option_of, row, suggestion
-from trilithon.foundation.socket_options import SocketOptions, check_origins
+from trilithon.foundation.proxy_options import ProxyOptions, check_proxies
+from trilithon.foundation.socket_options import check_origins
+from trilithon.foundation.tls_options import check_tls
 
 _MESSAGE = MessageLimits()
 _TIMEOUTS = Timeouts()
@@ -22,7 +25,7 @@ _ENVIRON_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Options(SocketOptions):
+class Options(ProxyOptions):
     """All options of a server, checked when made; a value that cannot be used raises `ConfigError`.
 
     Lists are stored as tuples. `mounts` takes `"/prefix=module:attr"` texts, `(prefix, application)` pairs or a mapping
@@ -292,6 +295,9 @@ class Options(SocketOptions):
         _check_environ(self)
         _check_texts(self)
         check_origins(self)
+        check_windows(self)
+        check_tls(self)
+        check_proxies(self)
         if self.write_low_water_bytes >= self.write_high_water_bytes:
             raise ConfigError(
                 "write_low_water_bytes",
@@ -334,6 +340,7 @@ class Options(SocketOptions):
             capacity=Capacity(**self._group(Capacity)),
             buffers=Buffers(**self._group(Buffers)),
             sockets=SocketLimits(**self._group(SocketLimits)),
+            http2=H2Limits(**self._group(H2Limits)),
         )
 
     def _group(self, group: type[Any]) -> dict[str, Any]:

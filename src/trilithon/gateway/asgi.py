@@ -51,7 +51,9 @@ class AsgiGateway(Gateway):
 
     def launch(self, call: Call, scope: Scope) -> None:
         """Begin a call with its scope."""
-        call.exchange.receiver = call
+        exchange = call.exchange
+        exchange.receiver = call
+        exchange.carrier.engage(exchange)
         coroutine = call.run(scope)
         self.running.add(call)
         task = start_task(coroutine, self.loop, self.context.copy())
@@ -109,6 +111,8 @@ class AsgiGateway(Gateway):
     def ended(self, call: Call) -> None:
         """Take a finished call off the list."""
         self.running.discard(call)
+        exchange = call.exchange
+        exchange.carrier.released(exchange)
         if self.on_ended is not None:
             self.on_ended()
 

@@ -252,7 +252,10 @@ class WsgiGateway:
     def run(self, exchange: Exchange) -> None:
         """Make the call, in a context of its own; on a crew thread that has the connection to itself. Never raises."""
         call = WsgiCall(self, exchange)
+        carrier = exchange.carrier
+        carrier.engage(exchange)
         Context().run(call.run)
+        carrier.released(exchange)
 
     def build_environ(self, exchange: Exchange) -> Environ:
         """Return a fresh environ."""

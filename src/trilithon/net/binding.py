@@ -1,6 +1,7 @@
 """Listening sockets made from bind addresses."""
 
 import errno
+import ipaddress
 import os
 import socket
 import stat
@@ -116,6 +117,11 @@ def inherit(fd: int) -> socket.socket:
         sock.close()
         raise OSError(errno.EINVAL, "the descriptor is no stream socket")
     return sock
+
+
+def is_local(sock: socket.socket) -> bool:
+    """Tell whether only this machine can connect to a socket."""
+    return sock.family == socket.AF_UNIX or ipaddress.ip_address(sock.getsockname()[0]).is_loopback
 
 
 def spell(sock: socket.socket) -> tuple[str, int] | str:

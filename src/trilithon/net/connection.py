@@ -1,51 +1,55 @@
 """A connection: the socket under a protocol, its queue of output, its deadlines."""
 
+import contextlib
 import select
 import socket
-import struct
+import threading
 import time
-from enum import Enum
-from typing import Any
+from collections.abc import Callable
 
-from trilithon.foundation.leaf import gather, receive, send
+from trilithon.foundation.leaf import receive
 from trilithon.net.files import FileSpan
+from trilithon.net.life import CLOSED, FINISHING, LINGERING, OPEN, Life
+from trilithon.net.outlet import Outlet
 from trilithon.net.poller import ERROR, HANGUP, READ, WRITE
 from trilithon.net.tempo import Tempo
-from trilithon.wire.exchange import Exchange, Peer, Transport
-from trilithon.wire.http1 import Http1
-from trilithon.wire.phase import BODY, DRAIN, HEAD, IDLE, TUNNEL, WAIT
+from trilithon.net.tls import PlainHttp, TlsError
+from trilithon.wire.exchange import Exchange
+from trilithon.wire.phase import ARRIVAL, BODY, DRAIN, HEAD, IDLE, STREAMS, TUNNEL, WAIT
+from trilithon.wire.protocol import Protocol
+from trilithon.wire.response import own_answer
 from trilithon.wire.terms import Terms
 
 RECEIVE_BYTES = 65536
 # A WebSocket message of 64 KiB and its head come with one read.
 RECEIVE_STREAM_BYTES = 131072
+UNLOCKED: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
 LINGER_BYTES = 8 * 1024 * 1024
-RESET_ON_CLOSE = struct.pack("ii", 1, 0)
-
-
-class Life(Enum):
-    """Where a connection stands on its way to being closed."""
-
-    OPEN = "open"
-    FINISHING = "finishing"  # closes once the queue is written
-    LINGERING = "lingering"  # has said all; reads on so that the client gets it (RFC 9112 9.6)
-    CLOSED = "closed"
-
-
-OPEN = Life.OPEN
-FINISHING = Life.FINISHING
-LINGERING = Life.LINGERING
-CLOSED = Life.CLOSED
+NOT_TLS = b"This port speaks HTTPS: the address begins with https://\n"
 
 
 class Owner:
-    """What a connection asks of the engine that owns it; `volume` counts the bytes that its connections receive."""
+    """What a connection asks of the engine that owns it; `volume` counts the bytes that its connections receive.
+
+    `threaded` says that applications run on several threads, which share the connections of many streams.
+    """
 
     def __init__(self, terms: Terms, tempo: Tempo) -> None:
         self.terms = terms
         self.tempo = tempo
         self.now = 0.0
         self.volume = 0
+        self.threaded = False
+
+    def leads(self) -> bool:
+        """Tell whether this thread is the engine's."""
+        return True
+
+    def post(self, call: Callable[[], None]) -> None:
+        """Have `call` run on the engine's thread."""
+
+    def step_aside(self) -> None:
+        """This thread is about to wait for what only the engine's thread can bring: another one takes its place."""
 
     def opened(self, connection: "Connection", exchange: Exchange) -> None:
         """A request head is whole."""
@@ -72,41 +76,61 @@ class Owner:
         """This thread is about to wait for one client: the output of others must not wait with it."""
 
 
-class Connection(Transport):
+class Connection(Outlet):
     """One accepted socket; all its methods run on the thread that owns it.
 
     That is the engine's thread, except while `busy`: then the thread that runs the application has it to itself, the
     engine keeps off, and what it writes is left in the queue until it pushes or lets go. `hung` says that the
-    client was seen to be gone in that time.
+    client was seen to be gone in that time. A connection of many streams is never busy: several threads may want it
+    at once, so where there are any it has a `lock`; `held` says that its holder will see to the output.
     """
 
-    def __init__(self, owner: Owner, sock: socket.socket, peer: Peer, now: float) -> None:
+    def __init__(self, owner: Owner, sock: socket.socket) -> None:
+        super().__init__(sock)
         self.owner = owner
-        self.sock = sock
-        self.fd = sock.fileno()
-        self.out: list[Any] = []
-        self.out_offset = 0
-        self.queued = 0
         self.mask = READ
         self.watched = READ
-        self.life = OPEN
+        self.life: Life = OPEN
         self.lingering = False
         self.dirty = False
         self.busy = False
         self.hung = False
+        self.held = False
         self.clogged = False
+        self.lock: threading.RLock | None = None
         self.timed = IDLE
-        self.read_deadline = now + owner.tempo.header_s if owner.tempo.header_s else 0.0
+        self.read_deadline = 0.0
         self.write_deadline = 0.0
         self.window_start = 0.0
         self.window_bytes = 0
         self.lingered_bytes = 0
-        self.protocol = Http1(self, owner.terms, peer)
+
+    def speak(self, protocol: Protocol) -> None:
+        """Go on with another protocol, the first or the next; its first request has the time of a head to come."""
+        self.protocol = protocol
+        if protocol.phase is STREAMS and self.owner.threaded:
+            self.lock = threading.RLock()
+        self.timed = protocol.phase
+        now = self.owner.now
+        header_s = self.owner.tempo.header_s
+        self.read_deadline = now + header_s if protocol.phase is IDLE and header_s else 0.0
+        protocol.now = now
+        protocol.begin()
 
     # Called by the engine.
 
     def ready(self, events: int) -> None:
         """Handle readiness; never raises for what a client did."""
+        if self.lock is None:
+            self.attend(events)
+        else:
+            with self.lock:
+                self.attend(events)
+
+    def attend(self, events: int) -> None:
+        """Read and write what can be."""
+        if self.life is CLOSED:
+            return  # by another thread, before this one had the lock
         if events & (READ | HANGUP | ERROR):
             if self.life is LINGERING:
                 self.discard()
@@ -129,11 +153,18 @@ class Connection(Transport):
             return
         self.owner.volume += len(data)
         if not data:
-            protocol.receive_end()
-            if self.mask & READ and self.life is not CLOSED:
-                self.watch(self.mask & ~READ)
-            return
+            self.end_input()
+        elif self.tls is None:
+            self.take_in(data)
+        else:
+            self.unseal(data)
+
+    def take_in(self, data: bytes) -> None:
+        """Let the protocol have what came in."""
+        protocol = self.protocol
+        protocol.now = self.owner.now
         exchange = protocol.receive(data)
+        protocol = self.protocol
         if exchange is not None:
             self.open(exchange)
         elif protocol.phase is BODY or protocol.phase is DRAIN:
@@ -141,8 +172,35 @@ class Connection(Transport):
         if protocol.phase is not self.timed:
             self.retime()
 
+    def end_input(self) -> None:
+        """Let the protocol know that the client has ended its side."""
+        self.protocol.receive_end()
+        if self.mask & READ and self.life is not CLOSED:
+            self.watch(self.mask & ~READ)
+
+    def unseal(self, data: bytes) -> None:
+        """Let the protocol have what TLS records hold."""
+        try:
+            data = self.open_records(data)
+        except PlainHttp:
+            self.tls = None
+            self.write(own_answer(400, b"", False, NOT_TLS))
+            self.finish(True)
+            return
+        except TlsError:
+            self.try_drain()  # what says why
+            self.broken()
+            return
+        if self.queued and not self.dirty:
+            self.soil()
+        if data or self.protocol.phase is ARRIVAL:
+            self.take_in(data)
+        if self.tls is not None and self.tls.ended and self.life is OPEN:
+            self.end_input()
+
     def go_on(self) -> None:
         """Serve the next request out of what was read ahead."""
+        self.protocol.now = self.owner.now
         exchange = self.protocol.next()
         if exchange is not None:
             self.open(exchange)
@@ -177,17 +235,19 @@ class Connection(Transport):
 
     def check_deadlines(self, now: float) -> None:
         """End what has taken too long."""
+        with self.lock or UNLOCKED:
+            self.check(now)
+
+    def check(self, now: float) -> None:
+        """Hold the deadlines against the clock."""
         if self.read_deadline and now >= self.read_deadline:
             self.read_deadline = 0.0
             if self.life is LINGERING:
                 self.close()
             elif self.life is OPEN:
                 self.read_expired(now)
-        exchange = self.protocol.exchange
-        if exchange is not None and exchange.ticks:
-            receiver = exchange.receiver
-            if receiver is not None:
-                receiver.tick(now)
+        if self.life is not CLOSED:
+            self.protocol.look(now)
         if self.write_deadline and now >= self.write_deadline and self.life is not CLOSED:
             self.reset_on_close()
             self.broken()
@@ -212,6 +272,17 @@ class Connection(Transport):
             return
         protocol.time_out()
 
+    def retire(self) -> None:
+        """The server stops: let the protocol part with its client."""
+        with self.lock or UNLOCKED:
+            self.protocol.retire()
+
+    def give_up(self) -> None:
+        """The server ends: close at once, whatever is open."""
+        with self.lock or UNLOCKED:
+            self.protocol.lose()
+            self.abort(False)
+
     # Transport.
 
     def write(self, data: bytes) -> None:
@@ -230,12 +301,20 @@ class Connection(Transport):
 
     def soil(self) -> None:
         """Have the engine flush this connection at the end of the turn, unless a crew thread has it to itself."""
-        if not self.busy:
+        if not self.busy and not self.held:
             self.dirty = True
             self.owner.wrote(self)
 
     def flush(self) -> None:
         """Write what the kernel takes; closes behind the last byte of a connection that finishes."""
+        if self.lock is None:
+            self.put_out()
+        else:
+            with self.lock:
+                self.put_out()
+
+    def put_out(self) -> None:
+        """Write, and see to what follows from how far that went."""
         if self.life is CLOSED:
             return
         before = self.queued
@@ -259,13 +338,7 @@ class Connection(Transport):
             self.write_deadline = 0.0
         if self.clogged and self.queued <= self.owner.tempo.low_water:
             self.clogged = False
-            exchange = self.protocol.exchange
-            # A local reference: a receiver may drop itself from its exchange while it runs.
-            receiver = exchange.receiver if exchange is not None else None
-            if receiver is not None:
-                receiver.drained()
-            elif exchange is None:
-                self.owner.uncorked(self)
+            self.protocol.drained()
         if not self.queued and self.life is FINISHING:
             self.depart()
 
@@ -273,54 +346,6 @@ class Connection(Transport):
         """Return the time at which a write without progress becomes a stall, zero for never."""
         seconds = self.owner.tempo.write_s
         return self.owner.now + seconds if seconds else 0.0
-
-    def drain_queue(self) -> None:
-        """Write parts until the queue or the socket's room ends; raises OSError, and EOFError for a short file."""
-        out = self.out
-        while out:
-            first = out[0]
-            if type(first) is not bytes:
-                count = self.send_span(first)
-            elif len(out) == 1:
-                count = send(self.fd, first, self.out_offset)
-            elif type(out[1]) is not bytes:
-                count = send(self.fd, first, self.out_offset)
-            else:
-                count = self.send_parts(out)
-            if not count:
-                return
-            self.queued -= count
-            if type(first) is bytes:
-                self.drop(count)
-            elif not first.count:
-                first.close()
-                del out[0]
-
-    def send_span(self, span: FileSpan) -> int:
-        """Write from a file span; raises as `drain_queue`."""
-        return span.send(self.fd)
-
-    def send_parts(self, out: list[Any]) -> int:
-        """Write several byte parts with one call."""
-        most = 1
-        while most < len(out) and most < 64 and type(out[most]) is bytes:
-            most += 1
-        return gather(self.fd, out[:most], self.out_offset)
-
-    def drop(self, count: int) -> None:
-        """Take `count` written bytes off the front of the queue."""
-        out = self.out
-        if len(out) == 1 and count + self.out_offset == len(out[0]):
-            out.clear()
-            self.out_offset = 0
-            return
-        count += self.out_offset
-        whole = 0
-        while whole < len(out) and type(out[whole]) is bytes and count >= len(out[whole]):
-            count -= len(out[whole])
-            whole += 1
-        del out[:whole]
-        self.out_offset = count
 
     def congested(self) -> bool:
         """Tell whether the queue stays above the high-water mark after an attempt to write it."""
@@ -365,15 +390,20 @@ class Connection(Transport):
         if reset:
             self.reset_on_close()
         elif self.queued:
-            try:
-                self.drain_queue()
-            except (OSError, EOFError):
-                pass  # the client is told by the close in any case
+            self.try_drain()
         self.close()
 
     def rejected(self, status: int) -> None:
         """Tell the engine of a request that never became an exchange; see Transport."""
         self.owner.rejected(self, status)
+
+    def opened(self, exchange: Exchange) -> None:
+        """Take one of several exchanges; see Transport."""
+        self.open(exchange)
+
+    def uncorked(self) -> None:
+        """Have the protocol go on in the next turn; see Transport."""
+        self.owner.uncorked(self)
 
     def ended(self, exchange: Exchange) -> None:
         """Close the accounts of an exchange; see Transport."""
@@ -406,7 +436,10 @@ class Connection(Transport):
                 return
             if data:
                 self.window_bytes += len(data)
-                self.protocol.receive(data)
+                if self.tls is None:
+                    self.protocol.receive(data)
+                else:
+                    self.unseal(data)
             elif data is not None:
                 self.protocol.receive_end()
         elif self.read_deadline:
@@ -426,12 +459,6 @@ class Connection(Transport):
                 return
             self.flush()
 
-    def wait(self, events: int, timeout_s: float) -> bool:
-        """Wait on this thread for the socket alone; returns whether it became ready."""
-        poll = select.poll()
-        poll.register(self.fd, events)
-        return bool(poll.poll(max(0, int(timeout_s * 1000)) if timeout_s >= 0 else None))
-
     # The end.
 
     def broken(self) -> None:
@@ -440,15 +467,10 @@ class Connection(Transport):
             self.protocol.lose()
             self.close()
 
-    def reset_on_close(self) -> None:
-        """Make the close an RST, which a client cannot take for the end of a whole response."""
-        try:
-            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
-        except OSError:
-            pass  # the socket is broken already, or no TCP one
-
     def depart(self) -> None:
         """The last byte is written: close, or let the client read it first (RFC 9112 9.6)."""
+        if self.tls is not None:
+            self.say_farewell()
         tempo = self.owner.tempo
         if not self.lingering or not tempo.linger_s or self.protocol.end_seen:
             self.close()
@@ -481,10 +503,6 @@ class Connection(Transport):
             return
         self.life = CLOSED
         self.owner.forget(self)
-        for part in self.out:
-            if type(part) is not bytes:
-                part.close()
-        self.out.clear()
-        self.queued = 0
+        self.discard_output()
         self.read_deadline = self.write_deadline = 0.0
         self.sock.close()

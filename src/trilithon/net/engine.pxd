@@ -26,6 +26,9 @@ cdef class Engine(Owner):
     cdef public object on_wrote
     cdef public object on_pipelined
     cdef public object on_waiting
+    cdef public object on_step_aside
+    cdef public object leader
+    cdef readonly bint closed
 
     @cython.locals(now=double, connections=dict, connection=Connection, fd=int, mask=int)
     cpdef poll(self, double timeout_s)

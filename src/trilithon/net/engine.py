@@ -12,11 +12,15 @@ from functools import partial
 from typing import Protocol
 
 from trilithon.foundation.limits import Limits
-from trilithon.net.connection import CLOSED, OPEN, Connection, Owner
+from trilithon.net.arrival import Doorway
+from trilithon.net.connection import Connection, Owner
+from trilithon.net.life import CLOSED
 from trilithon.net.listener import Listener
 from trilithon.net.poller import ERROR, HANGUP, READ, open_poller
+from trilithon.net.shared_stream import SharedStream
 from trilithon.net.tempo import Tempo
 from trilithon.wire.exchange import Exchange
+from trilithon.wire.phase import STREAMS
 from trilithon.wire.terms import Terms
 
 log = logging.getLogger("trilithon.error")
@@ -73,6 +77,9 @@ class Engine(Owner):
         self.on_wrote: Callable[[], None] | None = None
         self.on_pipelined: Callable[[], None] | None = None
         self.on_waiting: Callable[[], None] | None = None
+        self.on_step_aside: Callable[[], None] | None = None
+        self.leader = 0
+        self.closed = False
 
     # The turn.
 
@@ -182,6 +189,9 @@ class Engine(Owner):
 
     def post(self, call: Callable[[], None]) -> None:
         """Have `call` run on the engine's thread in its next turn; from any thread."""
+        if self.closed:
+            call()
+            return
         self.posts.append(call)
         try:
             os.write(self.bell[1], b"\0\0\0\0\0\0\0\1")
@@ -202,7 +212,18 @@ class Engine(Owner):
 
     def opened(self, connection: Connection, exchange: Exchange) -> None:
         """Keep a new exchange for the driver; see Owner."""
+        if connection.lock is not None:
+            exchange.carrier = SharedStream(exchange.carrier, connection)
         self.exchanges.append(exchange)
+
+    def leads(self) -> bool:
+        """Tell whether this thread is the engine's; see Owner."""
+        return threading.get_ident() == self.leader
+
+    def step_aside(self) -> None:
+        """Let the driver put another thread in the place of this one; see Owner."""
+        if self.on_step_aside is not None:
+            self.on_step_aside()
 
     def finished(self, connection: Connection, exchange: Exchange) -> None:
         """Write a finished exchange down and let the next one of its connection come; see Owner."""
@@ -210,7 +231,8 @@ class Engine(Owner):
             duration = time.monotonic() - exchange.opened_at
             line = exchange.head.start.line
             self.journal.record(exchange.peer.client, line, exchange.status, exchange.sent_bytes, duration)
-        if connection.protocol.ahead or connection.protocol.end_seen:
+        protocol = connection.protocol
+        if (protocol.ahead or protocol.end_seen) and protocol.phase is not STREAMS:
             self.uncorked(connection)
 
     def uncorked(self, connection: Connection) -> None:
@@ -298,9 +320,9 @@ class Engine(Owner):
 
     # Listeners and the end.
 
-    def listen(self, sock: socket.socket) -> None:
+    def listen(self, sock: socket.socket, doorway: Doorway) -> None:
         """Accept connections from a bound, listening, non-blocking socket; the engine closes it."""
-        listener = Listener(self, self.poller, self.admit, sock)
+        listener = Listener(self, self.poller, self.admit, sock, doorway)
         self.listeners[listener.fd] = listener
         listener.resume()
 
@@ -314,12 +336,9 @@ class Engine(Owner):
             self.retire(connection)
 
     def retire(self, connection: Connection) -> None:
-        """Close a connection that is between requests; one that serves a request ends behind its response."""
-        if connection.owner is self and not connection.busy and connection.protocol.exchange is None:
-            if connection.queued:
-                connection.finish(False)
-            elif connection.life is OPEN:
-                connection.close()
+        """Let a connection end; one that serves a request ends behind its response."""
+        if connection.owner is self and not connection.busy:
+            connection.retire()
 
     def close(self) -> None:
         """Close everything at once."""
@@ -327,8 +346,11 @@ class Engine(Owner):
             listener.close()
         self.listeners.clear()
         for connection in list(self.connections.values()):
-            connection.protocol.lose()
-            connection.abort(False)
+            connection.give_up()
+        # Threads may still wait for what they posted.
+        self.closed = True
+        while self.posts:
+            self.posts.popleft()()
         self.poller.close()
         for fd in set(self.bell):
             os.close(fd)

@@ -6,6 +6,7 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
+from trilithon.net.arrival import Doorway
 from trilithon.net.connection import Connection, Owner
 from trilithon.net.poller import READ, Poller
 from trilithon.wire.exchange import Peer
@@ -21,11 +22,19 @@ GONE = frozenset({errno.ECONNABORTED, errno.EPROTO, errno.EPERM, errno.ENETDOWN,
 class Listener:
     """One bound socket of an engine, which `admit` hands the accepted connections to."""
 
-    def __init__(self, owner: Owner, poller: Poller, admit: Callable[[Connection], None], sock: socket.socket) -> None:
+    def __init__(
+        self,
+        owner: Owner,
+        poller: Poller,
+        admit: Callable[[Connection], None],
+        sock: socket.socket,
+        doorway: Doorway,
+    ) -> None:
         self.owner = owner
         self.poller = poller
         self.admit = admit
         self.sock = sock
+        self.doorway = doorway
         self.fd = sock.fileno()
         self.paused = True
         self.retry_at = 0.0
@@ -56,7 +65,9 @@ class Listener:
         try:
             sock.setblocking(False)
             peer = self.identify(sock, address)
-            self.admit(Connection(self.owner, sock, peer, self.owner.now))
+            connection = Connection(self.owner, sock)
+            self.doorway.enter(connection, peer)
+            self.admit(connection)
         except OSError:
             sock.close()  # gone between accept and here
 

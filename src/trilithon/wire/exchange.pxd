@@ -10,6 +10,7 @@ cdef class Peer:
     cdef readonly bint secure
     cdef readonly str scheme
     cdef public tuple names
+    cdef public object tls
 
 cdef class Receiver:
     cpdef body_arrived(self)
@@ -26,6 +27,8 @@ cdef class Transport:
     cpdef abort(self, bint reset)
     cpdef pause(self)
     cpdef resume(self)
+    cpdef opened(self, Exchange exchange)
+    cpdef uncorked(self)
     cpdef ended(self, Exchange exchange)
     cpdef rejected(self, int status)
     cpdef bint gone(self) except -1
@@ -43,14 +46,17 @@ cdef class Carrier:
     cpdef reset(self, Exchange exchange)
     cpdef refuse(self, Exchange exchange, int status, bytes extra)
     cpdef want_body(self, Exchange exchange)
+    cpdef engage(self, Exchange exchange)
+    cpdef bytes take(self, Exchange exchange)
+    cpdef released(self, Exchange exchange)
     cpdef pull(self, Exchange exchange)
     cpdef push(self, Exchange exchange, bint wait)
     cpdef bint congested(self) except -1
 
 cdef class Exchange:
-    cdef readonly Carrier carrier
+    cdef public Carrier carrier
     cdef readonly RequestHead head
-    cdef readonly Peer peer
+    cdef public Peer peer
     cdef public Receiver receiver
     cdef public object gateway
     cdef public object connection
@@ -72,8 +78,9 @@ cdef class Exchange:
     cpdef feed(self, bytes data)
     @cython.locals(receiver=Receiver)
     cpdef lose(self)
-    @cython.locals(body=list, data=bytes)
     cpdef bytes take_body(self)
+    @cython.locals(body=list, data=bytes)
+    cpdef bytes drain_body(self)
     cpdef respond(self, ResponseHead response)
     cpdef switch(self, object handshake, object answer)
     cpdef replace(self, ResponseHead response)

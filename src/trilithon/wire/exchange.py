@@ -38,11 +38,33 @@ ENDED = Outbound.ENDED
 LOST = Outbound.LOST
 
 
+class TlsFacts:
+    """What both ends of a TLS connection agreed on, in the terms of the ASGI extension `tls`.
+
+    `version` and `cipher` are the numbers of the registries (0x0304, 0x1301), `server_cert` and `client_chain` PEM
+    texts, the client's own certificate first, `client_name` its subject in the form of RFC 4514; None: there is none.
+    `server_name` is what the client asked for (SNI), `alpn` the protocol that was chosen.
+    """
+
+    def __init__(self) -> None:
+        self.version: int | None = None
+        self.version_name: str | None = None
+        self.cipher: int | None = None
+        self.cipher_name: str | None = None
+        self.server_cert: str | None = None
+        self.client_chain: tuple[str, ...] = ()
+        self.client_name: str | None = None
+        self.client_error: str | None = None
+        self.server_name: str | None = None
+        self.alpn: str | None = None
+
+
 class Peer:
     """Who is at the other end of a connection, and how it came in.
 
     `client` is (host, port) or None where unknown, `server` (host, port) or (path, None) for a Unix socket; `secure`
-    says whether the transport is TLS. `names` is for a gateway to keep what it makes of these.
+    says whether the transport is TLS, and `tls` then holds what a gateway tells of it, as TlsFacts. `names` is for a
+    gateway to keep what it makes of these.
     """
 
     def __init__(self, client: tuple[str, int] | None, server: tuple[str, int | None], secure: bool = False) -> None:
@@ -51,6 +73,7 @@ class Peer:
         self.secure = secure
         self.scheme = "https" if secure else "http"
         self.names: tuple[str, ...] | None = None
+        self.tls: TlsFacts | None = None
 
 
 class SocketAnswer:
@@ -104,6 +127,12 @@ class Transport:
 
     def resume(self) -> None:
         """Read again."""
+
+    def opened(self, exchange: "Exchange") -> None:
+        """An exchange was opened that `Protocol.receive` does not return."""
+
+    def uncorked(self) -> None:
+        """The client has read what kept later requests waiting: `Protocol.next` can go on with them."""
 
     def ended(self, exchange: "Exchange") -> None:
         """A response is complete or broken off: the accounts of the exchange can be closed."""
@@ -159,6 +188,16 @@ class Carrier:
     def want_body(self, exchange: "Exchange") -> None:
         """The application reads: ask for the body if the client waits to be asked, and go on reading."""
         raise InternalError("want_body is not carried")
+
+    def engage(self, exchange: "Exchange") -> None:
+        """An application's call for the exchange begins; `released` will follow."""
+
+    def take(self, exchange: "Exchange") -> bytes:
+        """Return what is buffered of the body; for a carrier that shares an exchange between threads to guard."""
+        return exchange.drain_body()
+
+    def released(self, exchange: "Exchange") -> None:
+        """The application's call for the exchange has returned."""
 
     def pull(self, exchange: "Exchange") -> None:
         """Wait on this thread until more of the body is there or the exchange is lost; never on a loop's thread."""
@@ -230,6 +269,10 @@ class Exchange:
 
     def take_body(self) -> bytes:
         """Return all content that is buffered, b"" when there is none; the space is credited to the client."""
+        return self.carrier.take(self)
+
+    def drain_body(self) -> bytes:
+        """Do what `take_body` says; called by the carrier."""
         body = self.body
         if not body:
             return b""

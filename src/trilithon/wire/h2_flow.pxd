@@ -27,7 +27,7 @@ cdef class Sender:
     cdef public Py_ssize_t control_bytes
     cdef bint pumping
 
-    cpdef admit(self, Stream stream, object limits)
+    cpdef admit(self, Stream stream, Py_ssize_t high_water)
     cpdef write(self, bytes data)
     @cython.locals(exchange=Exchange, response=ResponseHead, head=bytes, block=bytes, length="long long", ends=bint)
     cpdef respond(self, Stream stream, bytes data, bint final)

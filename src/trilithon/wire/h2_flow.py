@@ -14,7 +14,6 @@ from trilithon.wire.h2_frames import (
     write_header,
 )
 from trilithon.wire.h2_guard import Guard
-from trilithon.wire.h2_limits import H2Limits
 from trilithon.wire.h2_priority import Schedule
 from trilithon.wire.h2_response import ResponseCoder, declared_length
 from trilithon.wire.h2_stream import CLOSED, Link, Stream
@@ -48,10 +47,10 @@ class Sender:
         self.control_bytes: int = 0
         self.pumping = False
 
-    def admit(self, stream: Stream, limits: H2Limits) -> None:
-        """Give a new stream its window."""
+    def admit(self, stream: Stream, high_water: int) -> None:
+        """Give a new stream its window, and the high-water mark of its queue in bytes; the low one is a quarter."""
         stream.window_out = self.initial_window
-        stream.high_water = limits.queue_high_bytes
+        stream.high_water = high_water
 
     def write(self, data: bytes) -> None:
         """Write what no window bounds."""

@@ -7,12 +7,11 @@ from trilithon.wire.h2_stream cimport ClosedStreams, Link, Stream
 from trilithon.wire.terms cimport Terms
 
 cdef class Session(Link):
-    cdef readonly Transport transport
-    cdef readonly Terms terms
     cdef readonly object limits
     cdef readonly object timeouts
+    cdef readonly object buffers
+    cdef readonly bint websockets
     cdef public object standing
-    cdef public double now
     cdef readonly Guard guard
     cdef readonly Sender sender
     cdef readonly dict streams
@@ -21,14 +20,11 @@ cdef class Session(Link):
     cdef public unsigned int last_id
     cdef public long long window_in
     cdef public long long taken
-    cdef public bint paused
     cdef public bint greeted
     cdef public bint acknowledged
     cdef public bint client_leaves
-    cdef public bint end_seen
     cdef list waiting_since
 
-    cpdef begin(self)
     @cython.locals(exchange=Exchange, owed="long long")
     cpdef credit(self, Stream stream)
     @cython.locals(exchange=Exchange, how=int)
@@ -36,7 +32,6 @@ cdef class Session(Link):
     @cython.locals(exchange=Exchange)
     cpdef Exchange close_stream(self, Stream stream, int how)
     cpdef keep_cancelled(self, Stream stream, Exchange exchange)
-    cpdef released(self, Exchange exchange)
     @cython.locals(exchange=Exchange)
     cpdef drop(self, Stream stream, int how)
     @cython.locals(stream_id="unsigned int")
@@ -45,17 +40,11 @@ cdef class Session(Link):
     @cython.locals(stream_id="unsigned int", stream=Stream)
     cpdef fail(self, object error)
     cpdef close(self, int code, str reason)
-    @cython.locals(stream=Stream)
-    cpdef lose(self)
-    @cython.locals(stream=Stream, exchange=Exchange, receiver=Receiver)
-    cpdef receive_end(self)
-    cpdef retire(self)
     cpdef leave(self)
     cpdef part(self)
-    cpdef drained(self)
     cpdef bint waits_for_head(self) except -1
     @cython.locals(stream=Stream)
-    cpdef time_out(self, double now)
+    cpdef look(self, double now)
     cpdef bint is_late(self, int what, bint waiting, double limit_s) except -1
-    @cython.locals(limit_s=double, exchange=Exchange)
+    @cython.locals(limit_s=double, exchange=Exchange, receiver=Receiver)
     cpdef check_stream(self, Stream stream, double now)

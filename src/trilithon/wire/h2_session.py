@@ -2,8 +2,8 @@
 
 from enum import Enum
 
-from trilithon.foundation.limits import Timeouts
-from trilithon.wire.exchange import Exchange, Transport
+from trilithon.foundation.limits import H2Limits, Limits
+from trilithon.wire.exchange import Exchange, Peer, Transport
 from trilithon.wire.h2_codes import (
     CANCEL,
     ENABLE_CONNECT_PROTOCOL,
@@ -29,8 +29,8 @@ from trilithon.wire.h2_frames import (
     write_window_update,
 )
 from trilithon.wire.h2_guard import PROVOKED, Guard
-from trilithon.wire.h2_limits import H2Limits
-from trilithon.wire.h2_stream import BY_END, BY_PEER, BY_US, CLOSED, OPEN_BOTH, ClosedStreams, Link, Stream
+from trilithon.wire.h2_stream import BY_END, BY_PEER, BY_US, CLOSED, OPEN_BOTH, PEER_DONE, ClosedStreams, Link, Stream
+from trilithon.wire.phase import STREAMS
 from trilithon.wire.response import SentLine
 from trilithon.wire.terms import Terms
 
@@ -59,13 +59,14 @@ NEW, SERVING, RETIRING, LEAVING, OVER = Standing
 class Session(Link):
     """What an HTTP/2 connection is apart from the frames that come in: see Http2."""
 
-    def __init__(self, transport: Transport, terms: Terms, limits: H2Limits, timeouts: Timeouts) -> None:
-        self.transport = transport
-        self.terms = terms
-        self.limits = limits
-        self.timeouts = timeouts
+    def __init__(self, transport: Transport, terms: Terms, peer: Peer, limits: Limits, websockets: bool) -> None:
+        super().__init__(transport, terms, peer)
+        self.phase = STREAMS
+        self.limits: H2Limits = limits.http2
+        self.timeouts = limits.timeouts
+        self.buffers = limits.buffers
+        self.websockets = websockets
         self.standing = NEW
-        self.now = 0.0
         self.guard = Guard()
         self.sender = Sender(self, transport, terms, self.guard)
         self.streams: dict[int, Stream] = {}
@@ -74,11 +75,9 @@ class Session(Link):
         self.last_id: int = 0
         self.window_in: int = 0
         self.taken: int = 0
-        self.paused = False
         self.greeted = False
         self.acknowledged = False
         self.client_leaves = False
-        self.end_seen = False
         self.waiting_since = [0.0, 0.0, 0.0, 0.0]
 
     def begin(self) -> None:
@@ -88,16 +87,16 @@ class Session(Link):
         self.standing = SERVING
         limits = self.limits
         settings = [
-            (MAX_CONCURRENT_STREAMS, limits.max_streams),
-            (INITIAL_WINDOW_SIZE, limits.stream_window_bytes),
-            (MAX_FRAME_SIZE, limits.max_frame_bytes),
+            (MAX_CONCURRENT_STREAMS, limits.h2_max_streams),
+            (INITIAL_WINDOW_SIZE, limits.h2_stream_window_bytes),
+            (MAX_FRAME_SIZE, limits.h2_max_frame_bytes),
             (MAX_HEADER_LIST_SIZE, self.terms.limits.max_head_bytes),
             (NO_RFC7540_PRIORITIES, 1),
         ]
-        if limits.websockets:
+        if self.websockets:
             settings.append((ENABLE_CONNECT_PROTOCOL, 1))
         greeting = write_settings(settings)
-        self.window_in = limits.connection_window_bytes
+        self.window_in = limits.h2_connection_window_bytes
         if self.window_in > DEFAULT_WINDOW_BYTES:
             greeting += write_window_update(0, self.window_in - DEFAULT_WINDOW_BYTES)
         self.sender.write(greeting)
@@ -112,7 +111,7 @@ class Session(Link):
         """End the response with trailers; see Link."""
         self.sender.trail(stream, lines)
 
-    def inform(self, stream: Stream, status: int, block: bytes) -> None:
+    def send_interim(self, stream: Stream, status: int, block: bytes) -> None:
         """Send an interim response; see Link."""
         self.sender.inform(stream, status, block)
 
@@ -125,7 +124,7 @@ class Session(Link):
             self.transport.ended(exchange)
         self.part()
 
-    def refuse(self, stream: Stream, status: int, extra: bytes) -> None:
+    def decline(self, stream: Stream, status: int, extra: bytes) -> None:
         """Send an answer of the server's own; see Link."""
         exchange = stream.exchange
         assert exchange is not None, "a stream that is not closed has its exchange"
@@ -141,7 +140,7 @@ class Session(Link):
             if exchange.head.expects_continue and not stream.body_size and not stream.headed:
                 self.sender.inform(stream, 100, b"")
         owed = stream.taken - exchange.body_bytes
-        if owed * 2 < self.limits.stream_window_bytes:
+        if owed * 2 < self.limits.h2_stream_window_bytes:
             return
         if 0 <= stream.length - stream.body_size <= stream.window_in:
             return  # the rest of the body fits into the window as it is
@@ -177,14 +176,11 @@ class Session(Link):
 
     def keep_cancelled(self, stream: Stream, exchange: Exchange) -> None:
         """Count a call whose stream is gone: a reset frees no place while the application runs (CVE-2023-44487)."""
-        if not stream.released:
+        if stream.engaged:
             self.cancelled.add(exchange)
 
-    def released(self, exchange: Exchange) -> None:
-        """The application's call for an exchange has returned, or never began; idempotent."""
-        stream = exchange.carrier
-        if isinstance(stream, Stream):
-            stream.released = True
+    def call_over(self, stream: Stream, exchange: Exchange) -> None:
+        """Give the place of a call back; see Link."""
         self.cancelled.discard(exchange)
 
     def drop(self, stream: Stream, how: int) -> None:
@@ -307,8 +303,12 @@ class Session(Link):
         """Tell whether the preface or a field block is not complete."""
         return not self.greeted
 
-    def time_out(self, now: float) -> None:
-        """Look at the clock: end what has taken too long. Called every second or so; costs a look at each stream."""
+    def open_exchanges(self) -> list[Exchange]:
+        """Return the exchanges of all streams; see Protocol."""
+        return [stream.exchange for stream in self.streams.values() if stream.exchange is not None]
+
+    def look(self, now: float) -> None:
+        """End what has taken too long; see Protocol. Costs a look at each stream."""
         self.now = now
         timeouts = self.timeouts
         if self.is_late(HEAD_DUE, self.waits_for_head(), timeouts.header_timeout_s):
@@ -334,6 +334,18 @@ class Session(Link):
 
     def check_stream(self, stream: Stream, now: float) -> None:
         """End a stream whose client neither opens its window nor sends what the application waits for."""
+        exchange = stream.exchange
+        if exchange is None:
+            return
+        receiver = exchange.receiver  # held: it may take itself off the exchange
+        if exchange.ticks and receiver is not None:
+            receiver.tick(now)
+        limit_s = self.timeouts.request_timeout_s
+        if limit_s and stream.state is PEER_DONE and not exchange.ticks and now - exchange.opened_at >= limit_s:
+            # The application did not answer in time: its response is not waited for any longer.
+            exchange.refuse(503)
+            if receiver is not None:
+                receiver.expired()
         if stream.state is CLOSED:
             return
         limit_s = self.timeouts.write_timeout_s
@@ -345,14 +357,13 @@ class Session(Link):
                 self.drop(stream, BY_US)
                 return
         limit_s = self.timeouts.body_timeout_s
-        exchange = stream.exchange
-        if stream.state is not OPEN_BOTH or exchange is None or exchange.body_bytes or not limit_s:
+        if stream.state is not OPEN_BOTH or exchange.body_bytes or exchange.ticks or not limit_s:
             stream.seen_at = 0.0
         elif not stream.seen_at:
             stream.seen_at = now
             stream.body_seen = stream.body_size
         elif now - stream.seen_at >= limit_s:
-            if stream.body_size - stream.body_seen < self.limits.min_body_rate * (now - stream.seen_at):
+            if stream.body_size - stream.body_seen < self.buffers.min_body_rate * (now - stream.seen_at):
                 self.give_up(stream, 408)
             else:
                 stream.seen_at = now

@@ -1,6 +1,7 @@
 # C layout of an HTTP/2 stream.
 cimport cython
 from trilithon.wire.exchange cimport Carrier, Exchange, Transport
+from trilithon.wire.protocol cimport Protocol
 
 cdef class ClosedStreams:
     cdef readonly dict young
@@ -10,13 +11,14 @@ cdef class ClosedStreams:
     @cython.locals(how=int)
     cpdef int find(self, unsigned int stream_id) except -1
 
-cdef class Link:
+cdef class Link(Protocol):
     cpdef respond(self, Stream stream, bytes data, bint final)
     cpdef trail(self, Stream stream, list lines)
-    cpdef inform(self, Stream stream, int status, bytes block)
+    cpdef send_interim(self, Stream stream, int status, bytes block)
     cpdef break_off(self, Stream stream)
-    cpdef refuse(self, Stream stream, int status, bytes extra)
+    cpdef decline(self, Stream stream, int status, bytes extra)
     cpdef credit(self, Stream stream)
+    cpdef call_over(self, Stream stream, Exchange exchange)
     cpdef sent(self, Stream stream)
 
 cdef class Stream(Carrier):
@@ -42,7 +44,7 @@ cdef class Stream(Carrier):
     cdef public bint clogged
     cdef public Py_ssize_t high_water
     cdef public bint delivered
-    cdef public bint released
+    cdef public bint engaged
     cdef public double seen_at
     cdef public double stalled_at
 

@@ -5,6 +5,7 @@ from enum import Enum
 
 from trilithon.foundation.errors import ClientDisconnected, InternalError
 from trilithon.wire.exchange import Carrier, Exchange, Transport
+from trilithon.wire.protocol import Protocol
 from trilithon.wire.response import SentLine
 
 
@@ -52,7 +53,7 @@ class ClosedStreams:
         return how if how else self.old.get(stream_id, 0)
 
 
-class Link:
+class Link(Protocol):
     """What a stream, and the sender of a connection, ask of the connection."""
 
     def respond(self, stream: "Stream", data: bytes, final: bool) -> None:
@@ -61,17 +62,20 @@ class Link:
     def trail(self, stream: "Stream", lines: list[SentLine]) -> None:
         """End the response with trailers."""
 
-    def inform(self, stream: "Stream", status: int, block: bytes) -> None:
+    def send_interim(self, stream: "Stream", status: int, block: bytes) -> None:
         """Send an interim response."""
 
     def break_off(self, stream: "Stream") -> None:
         """Reset a stream whose response cannot be completed."""
 
-    def refuse(self, stream: "Stream", status: int, extra: bytes) -> None:
+    def decline(self, stream: "Stream", status: int, extra: bytes) -> None:
         """Send an answer of the server's own."""
 
     def credit(self, stream: "Stream") -> None:
         """The application reads: let the client send more."""
+
+    def call_over(self, stream: "Stream", exchange: Exchange) -> None:
+        """The application's call for the exchange of a stream has returned."""
 
     def sent(self, stream: "Stream") -> None:
         """The last frame of a response is on its way."""
@@ -83,7 +87,7 @@ class Stream(Carrier):
     `window_out` is what the client lets us send and may be negative, `window_in` what it may still send, `taken` what
     it has sent since it was last credited. `queue` holds what waits for a window or for its turn, `queued` bytes
     without the first `offset` of the first piece; `final` says that nothing comes behind it, but for `trailers`.
-    `delivered` says that the gateway has seen the exchange, `released` that its application has returned.
+    `delivered` says that the gateway has seen the exchange, `engaged` that an application works on it.
     `seen_at` and `stalled_at` are when a look at the clock found `body_seen` and a closed window, zero for never.
     """
 
@@ -111,7 +115,7 @@ class Stream(Carrier):
         self.clogged = False
         self.high_water: int = 0
         self.delivered = False
-        self.released = False
+        self.engaged = False
         self.seen_at = 0.0
         self.stalled_at = 0.0
 
@@ -136,7 +140,7 @@ class Stream(Carrier):
     def inform(self, exchange: Exchange, status: int, block: bytes) -> None:
         """Send an interim response, unless the final one has begun; 101 does not exist (RFC 9113 8.6)."""
         if self.state is not CLOSED and not self.headed and status != 101:
-            self.link.inform(self, status, block)
+            self.link.send_interim(self, status, block)
 
     def reset(self, exchange: Exchange) -> None:
         """Break off with RST_STREAM; other streams go on."""
@@ -146,12 +150,22 @@ class Stream(Carrier):
     def refuse(self, exchange: Exchange, status: int, extra: bytes) -> None:
         """Answer with an error of the server's own; other streams go on."""
         if self.state is not CLOSED:
-            self.link.refuse(self, status, extra)
+            self.link.decline(self, status, extra)
 
     def want_body(self, exchange: Exchange) -> None:
         """Let the client send more of the body as the application takes it, with 100 Continue where it waits."""
         if self.state is OPEN_BOTH:
             self.link.credit(self)
+
+    def engage(self, exchange: Exchange) -> None:
+        """Hold the stream's place until the call is over; see Carrier."""
+        self.engaged = True
+
+    def released(self, exchange: Exchange) -> None:
+        """Give the place of the call back; see Carrier."""
+        if self.engaged:
+            self.engaged = False
+            self.link.call_over(self, exchange)
 
     def pull(self, exchange: Exchange) -> None:
         """Wait for input of the connection on this thread; see Carrier."""

@@ -1,31 +1,25 @@
 # C layout of an HTTP/1 connection.
 cimport cython
 from trilithon.wire.chunked cimport ChunkedDecoder
-from trilithon.wire.exchange cimport Carrier, Exchange, Peer, Receiver, Transport
+from trilithon.wire.protocol cimport Protocol
+from trilithon.wire.exchange cimport Exchange, Peer, Receiver, Transport
 from trilithon.wire.framing cimport response_framing
 from trilithon.wire.head cimport RequestHead
 from trilithon.wire.response cimport ResponseHead, head_parts, last_line
 from trilithon.wire.terms cimport Terms
 
-cdef class Http1(Carrier):
-    cdef readonly Terms terms
-    cdef readonly Peer peer
-    cdef public object phase
-    cdef readonly Exchange exchange
+cdef class Http1(Protocol):
     cdef readonly object partial
     cdef readonly ChunkedDecoder decoder
     cdef readonly object left
     cdef readonly object left_to_drain
     cdef readonly object body_size
-    cdef readonly bytes ahead
     cdef readonly int empty_lines
     cdef readonly long requests
-    cdef readonly bint paused
     cdef readonly bint asked
     cdef readonly bint headed
     cdef readonly int framing
     cdef public bint closing
-    cdef readonly bint end_seen
 
     cpdef Exchange receive(self, bytes data)
     @cython.locals(exchange=Exchange, receiver=Receiver)
@@ -46,6 +40,10 @@ cdef class Http1(Carrier):
     @cython.locals(exchange=Exchange)
     cpdef fault(self, object error, bint bodiless=*)
     cpdef time_out(self)
+    @cython.locals(exchange=Exchange, receiver=Receiver)
+    cpdef look(self, double now)
+    @cython.locals(exchange=Exchange, receiver=Receiver)
+    cpdef drained(self)
     @cython.locals(head=ResponseHead)
     cpdef answer(self, int status, bytes extra, bint bodiless=*)
     cpdef stop(self, bint lingering)

@@ -9,7 +9,6 @@ from trilithon.wire.exchange import (
     FLOWING,
     LOST,
     OPEN,
-    Carrier,
     Exchange,
     Peer,
     SocketAnswer,
@@ -20,6 +19,7 @@ from trilithon.wire.handshake import Handshake, switching_head
 from trilithon.wire.head import RequestHead
 from trilithon.wire.partial import PartialHead, strip_empty_lines
 from trilithon.wire.phase import BODY, DRAIN, HEAD, IDLE, OVER, TUNNEL, WAIT
+from trilithon.wire.protocol import Protocol
 from trilithon.wire.response import head_parts, last_line, own_answer
 from trilithon.wire.terms import Terms
 
@@ -31,7 +31,7 @@ MAX_DRAIN_BYTES = 65536
 MAX_AHEAD_BYTES = 4096
 
 
-class Http1(Carrier):
+class Http1(Protocol):
     """One HTTP/1 connection: bytes in, at most one exchange open at a time, bytes out.
 
     Call `receive` with what came in, `receive_end` at its end, `next` when `ahead` holds bytes after an exchange
@@ -39,25 +39,18 @@ class Http1(Carrier):
     """
 
     def __init__(self, transport: Transport, terms: Terms, peer: Peer) -> None:
-        super().__init__(transport)
-        self.terms = terms
-        self.peer = peer
-        self.phase = IDLE
-        self.exchange: Exchange | None = None
+        super().__init__(transport, terms, peer)
         self.partial: PartialHead | None = None
         self.decoder: ChunkedDecoder | None = None
         self.left: int = 0
         self.left_to_drain: int = 0
         self.body_size: int = 0
-        self.ahead = b""
         self.empty_lines = 0
         self.requests = 0
-        self.paused = False
         self.asked = False
         self.headed = False
         self.framing = NONE
         self.closing = False
-        self.end_seen = False
 
     # Bytes in.
 
@@ -316,6 +309,30 @@ class Http1(Carrier):
             self.transport.finish(False)
         elif self.phase is not OVER and self.phase is not TUNNEL:
             self.fault(PeerError(408, "request took too long", "RFC 9110 15.5.9"))
+
+    def look(self, now: float) -> None:
+        """Let a receiver that wants it know the time; see Protocol."""
+        exchange = self.exchange
+        if exchange is not None and exchange.ticks:
+            receiver = exchange.receiver  # held, see receive_body
+            if receiver is not None:
+                receiver.tick(now)
+
+    def drained(self) -> None:
+        """Tell whoever waited for the client to read; see Protocol."""
+        exchange = self.exchange
+        if exchange is None:
+            self.transport.uncorked()
+            return
+        receiver = exchange.receiver  # held, see receive_body
+        if receiver is not None:
+            receiver.drained()
+
+    def retire(self) -> None:
+        """Close a connection between requests; one that serves a request ends behind its response; see Protocol."""
+        if self.exchange is None:
+            self.phase = OVER
+            self.transport.finish(False)
 
     # Bytes out.
 

@@ -27,7 +27,6 @@ cdef Py_ssize_t MAX_PIECES
 cdef Py_ssize_t SMALL_PIECE_BYTES
 
 cdef class Http2(Session):
-    cdef readonly Peer peer
     cdef readonly FrameReader reader
     cdef readonly Decoder decoder
     cdef dict heads
@@ -37,8 +36,8 @@ cdef class Http2(Session):
     cdef readonly dict priorities
     cdef readonly long requests
 
-    @cython.locals(frame=Frame, streams=list, exchanges=list, stream=Stream)
-    cpdef list receive(self, bytes data, double now)
+    @cython.locals(frame=Frame, streams=list, exchange=Exchange, stream=Stream)
+    cpdef Exchange receive(self, bytes data)
     cpdef conclude(self)
     @cython.locals(kind=int)
     cpdef handle(self, Frame frame)

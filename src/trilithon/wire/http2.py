@@ -1,7 +1,7 @@
 """HTTP/2 on one connection, as a state machine over bytes (RFC 9113)."""
 
 from trilithon.foundation.errors import PeerError
-from trilithon.foundation.limits import Timeouts
+from trilithon.foundation.limits import Limits
 from trilithon.wire.exchange import COMPLETE, Exchange, Peer, Transport
 from trilithon.wire.h2_codes import (
     ACK,
@@ -45,7 +45,6 @@ from trilithon.wire.h2_guard import (
     WINDOW_FRAMES,
 )
 from trilithon.wire.h2_head import H2Head, H2HeadReader, check_trailers
-from trilithon.wire.h2_limits import H2Limits
 from trilithon.wire.h2_priority import read_priority
 from trilithon.wire.h2_session import LEAVING, NEW, OVER, RETIRE_PING, RETIRING, Session
 from trilithon.wire.h2_stream import BY_END, BY_PEER, BY_US, CLOSED, OPEN_BOTH, PEER_DONE, Stream
@@ -68,32 +67,29 @@ LAST_STREAM_ID = 2**31 - 1 - 2 * 1024
 class Http2(Session):
     """One HTTP/2 connection of a server: bytes in, any number of exchanges open at a time, bytes out.
 
-    Call `begin` at once, `receive` with what came in and the time, `receive_end` at its end, `lose` when the
-    connection broke, `drained` when the transport is no longer congested, `time_out` every second or so, `released`
-    when the application's call for an exchange has returned, and `retire` to part in peace. Times are in seconds, from
-    a clock that never goes back. Each stream is the carrier of its exchange. For one thread at a time.
+    Each stream is the carrier of its exchange; `Carrier.released` must be called when the application's call for an
+    exchange has returned, for until then it keeps its place. `websockets` lets clients open them (RFC 8441).
     """
 
-    def __init__(self, transport: Transport, terms: Terms, peer: Peer, limits: H2Limits, timeouts: Timeouts) -> None:
-        super().__init__(transport, terms, limits, timeouts)
+    def __init__(self, transport: Transport, terms: Terms, peer: Peer, limits: Limits, websockets: bool = True) -> None:
+        super().__init__(transport, terms, peer, limits, websockets)
         message = terms.limits
-        self.peer = peer
-        self.reader = FrameReader(limits.max_frame_bytes, message.max_head_bytes, limits.max_continuations)
+        most = limits.http2
+        self.reader = FrameReader(most.h2_max_frame_bytes, message.max_head_bytes, most.h2_max_continuations)
         self.decoder = Decoder(message)
         self.heads: dict[bytes, H2Head] = {}
         self.generation: int = 0
-        self.head_reader = H2HeadReader(message, peer.secure, limits.websockets)
+        self.head_reader = H2HeadReader(message, peer.secure, websockets)
         self.opened: list[Stream] = []
         self.priorities: dict[int, int] = {}
         self.requests: int = 0
 
-    def receive(self, data: bytes, now: float) -> list[Exchange]:
-        """Take bytes off the wire; returns the exchanges that they opened. Never raises for what a client sent."""
-        self.now = now
+    def receive(self, data: bytes) -> Exchange | None:
+        """Take bytes off the wire; exchanges that they open go to the transport. See Protocol."""
         if self.standing is NEW:
             self.begin()
         if self.standing is OVER:
-            return []
+            return None
         self.reader.feed(data)
         while self.standing is not OVER:
             try:
@@ -107,21 +103,20 @@ class Http2(Session):
                 self.fail(H2Error(COMPRESSION_ERROR, error.reason))
         if self.standing is not OVER:
             self.conclude()
-        if not self.opened:
-            return []
-        streams = self.opened
-        self.opened = []
-        exchanges: list[Exchange] = []
-        for stream in streams:
-            # What was reset before anybody saw it never reaches the application.
-            if stream.state is not CLOSED and stream.exchange is not None:
-                stream.delivered = True
-                exchanges.append(stream.exchange)
-        return exchanges
+        if self.opened:
+            streams = self.opened
+            self.opened = []
+            for stream in streams:
+                exchange = stream.exchange
+                # What was reset before anybody saw it never reaches the application.
+                if stream.state is not CLOSED and exchange is not None:
+                    stream.delivered = True
+                    self.transport.opened(exchange)
+        return None
 
     def conclude(self) -> None:
         """Answer what the frames of one read amount to: credit, what windows let out, and whether to read on."""
-        if self.taken * 2 >= self.limits.connection_window_bytes:
+        if self.taken * 2 >= self.limits.h2_connection_window_bytes:
             # At once, whatever the applications do: a body that nobody reads holds up no other (RFC 9113 5.2.2).
             self.sender.write(write_window_update(0, self.taken))
             self.window_in += self.taken
@@ -189,7 +184,7 @@ class Http2(Session):
         self.last_id = stream_id
         try:
             head = self.read_head(frame.payload)
-            if len(self.streams) + len(self.cancelled) >= self.limits.max_streams:
+            if len(self.streams) + len(self.cancelled) >= self.limits.h2_max_streams:
                 self.guard.spend(REFUSED, self.now)
                 self.closed.note(stream_id, BY_US)
                 self.sender.write(write_reset(stream_id, REFUSED_STREAM))
@@ -232,7 +227,7 @@ class Http2(Session):
             raise PeerError(413, "body larger than the limit", "RFC 9110 15.5.14")
         priority = self.priorities.pop(stream_id, head.priority) if self.priorities else head.priority
         stream = Stream(self, self.transport, stream_id, priority)
-        self.sender.admit(stream, self.limits)
+        self.sender.admit(stream, self.buffers.write_high_water_bytes)
         exchange = Exchange(stream, head, self.peer)
         stream.exchange = exchange
         if ended:
@@ -240,7 +235,7 @@ class Http2(Session):
             exchange.inbound = COMPLETE
         else:
             stream.length = head.length
-            stream.window_in = self.limits.stream_window_bytes
+            stream.window_in = self.limits.h2_stream_window_bytes
         self.streams[stream_id] = stream
         self.opened.append(stream)
         self.requests += 1
@@ -394,7 +389,7 @@ class Http2(Session):
         elif not stream_id & 1:
             raise H2Error(PROTOCOL_ERROR, "PRIORITY_UPDATE of a stream that is no request")
         elif stream_id > self.last_id:
-            if stream_id not in self.priorities and len(self.priorities) >= self.limits.max_streams:
+            if stream_id not in self.priorities and len(self.priorities) >= self.limits.h2_max_streams:
                 raise H2Error(PROTOCOL_ERROR, "PRIORITY_UPDATE of too many idle streams")
             self.priorities[stream_id] = read_priority(frame.payload)
 

@@ -250,9 +250,9 @@ def own_body(status: int) -> bytes:
     return REASONS[status].encode("ascii") + b"\n"
 
 
-def own_answer(status: int, lines: bytes, bodiless: bool) -> bytes:
+def own_answer(status: int, lines: bytes, bodiless: bool, text: bytes = b"") -> bytes:
     """Return a whole answer that the server makes itself, the last of its connection; `lines` are field lines."""
-    body = own_body(status)
+    body = text or own_body(status)
     last = b"Content-Length: %d\r\nConnection: close\r\n\r\n" % len(body)
     return STATUS_LINES[status] + OWN_TYPE + lines + last + (b"" if bodiless else body)
 

@@ -22,7 +22,7 @@ def check_authority(value: bytes) -> None:
     if match is None:
         raise PeerError(400, "invalid host", "RFC 9112 3.2")
     host, port = match.groups()
-    if port and int(port) > 65535:
+    if port and (len(port.lstrip(b"0")) > 5 or int(port) > 65535):
         raise PeerError(400, "invalid port", "RFC 9110 4.2")
     if host.startswith(b"["):
         try:

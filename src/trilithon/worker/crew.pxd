@@ -62,3 +62,6 @@ cdef class Crew:
     cpdef bint call_measured(self, Exchange exchange) except -1
     @cython.locals(term=Term)
     cpdef before_waiting(self)
+    @cython.locals(term=Term)
+    cpdef step_aside(self)
+    cpdef take_foreign(self, Exchange exchange)

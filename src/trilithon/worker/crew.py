@@ -13,9 +13,11 @@ from functools import partial
 from trilithon.foundation.leaf import Pulse
 from trilithon.gateway.mount import Router
 from trilithon.gateway.wsgi import WsgiGateway
-from trilithon.net.connection import CLOSED, FINISHING, Connection
+from trilithon.net.connection import Connection
 from trilithon.net.engine import Engine
-from trilithon.wire.exchange import Exchange
+from trilithon.net.life import CLOSED, FINISHING
+from trilithon.wire.exchange import LOST, Exchange
+from trilithon.wire.phase import STREAMS
 
 log = logging.getLogger("trilithon.error")
 
@@ -99,6 +101,8 @@ class Crew:
         self.drowsy = True
         self.on_drained: Callable[[], None] | None = None
         engine.on_waiting = self.before_waiting
+        engine.on_step_aside = self.step_aside
+        engine.threaded = True
 
     # From other threads.
 
@@ -117,24 +121,36 @@ class Crew:
         self.engine.post(self.finish)
 
     def enqueue(self, exchange: Exchange) -> None:
-        """Take an exchange whose call can begin; on the leading thread."""
+        """Take an exchange whose call can begin; on the thread that owns its connection."""
+        connection: Connection = exchange.connection
+        if connection.owner is not self.engine:
+            # It belongs to the event loop, as connections of many streams do where there is one.
+            self.engine.post(partial(self.take_foreign, exchange))
+            return
         if self.max_queued and len(self.runnable) >= self.max_queued and not self.drop_left():
             exchange.refuse(503, self.retry_after)
             return
-        connection: Connection = exchange.connection
-        connection.busy = True
+        connection.busy = connection.protocol.phase is not STREAMS
         self.runnable.append(exchange)
+
+    def take_foreign(self, exchange: Exchange) -> None:
+        """Take an exchange of a connection that another engine owns; on the leading thread."""
+        if self.stopped or (self.max_queued and len(self.runnable) >= self.max_queued and not self.drop_left()):
+            exchange.refuse(503, self.retry_after)
+        else:
+            self.runnable.append(exchange)
 
     def drop_left(self) -> bool:
         """Drop a waiting request whose client has reset its connection; returns whether there was one."""
         for exchange in list(self.runnable):
             connection: Connection = exchange.connection
-            if connection.hung:
+            if connection.hung or exchange.outbound is LOST:
                 try:
                     self.runnable.remove(exchange)
                 except ValueError:
                     continue  # a thread has taken it meanwhile
-                connection.broken()
+                if connection.busy:
+                    connection.broken()
                 return True
         return False
 
@@ -188,6 +204,7 @@ class Crew:
         """Poll and serve until relieved; returns then, counted in `away`."""
         term.thread = threading.get_ident()
         engine = self.engine
+        engine.leader = term.thread
         runnable = self.runnable
         pulse = self.pulse
         pulse.thread = threading.get_native_id()
@@ -228,7 +245,8 @@ class Crew:
         """Write what waits, poll, and sort what came."""
         engine = self.engine
         engine.flush()
-        if engine.terms.closing and not engine.connections:
+        # Where there is an event loop, connections of its own may still bring requests for the crew.
+        if engine.terms.closing and not engine.connections and not (self.heir is not None and self.heir.connections):
             self.finish()
             return
         engine.poll(0.0 if engine.exchanges else engine.wait_s())
@@ -258,6 +276,8 @@ class Crew:
         """Take a connection back behind a call, still leading: what it wrote is flushed with the others'."""
         connection: Connection = exchange.connection
         engine = self.engine
+        if not connection.busy:
+            return
         connection.busy = False
         if connection.life is CLOSED:
             return
@@ -272,6 +292,12 @@ class Crew:
         """Take a connection back behind a call while another thread leads."""
         connection: Connection = exchange.connection
         engine = self.engine
+        if not connection.busy:
+            if connection.owner is engine:
+                connection.flush()
+            if engine.journal is not None:
+                engine.journal.flush()
+            return
         connection.flush()
         following = None
         protocol = connection.protocol
@@ -295,6 +321,8 @@ class Crew:
         if connection.hung:
             connection.broken()
             return
+        if exchange.outbound is LOST:
+            return  # its stream was reset while it waited
         gateway = exchange.gateway
         gateway.run(exchange)
 
@@ -343,6 +371,20 @@ class Crew:
             return
         self.engine.flush()
         term.door.append(True)
+
+    def step_aside(self) -> None:
+        """Have another thread lead, if this one does: it is about to wait for what only the leader can bring."""
+        term = self.term
+        if term.thread != threading.get_ident():
+            return
+        with self.lock:
+            try:
+                term.door.pop()
+            except IndexError:
+                return
+            self.engine.flush()
+            self.away += 1
+            self.promote()
 
     def rouse(self) -> None:
         """Wake the sentinel."""

@@ -2,13 +2,17 @@
 
 import asyncio
 import sys
+import threading
 from collections import deque
 from collections.abc import Callable
 
 from trilithon.gateway.asgi import AsgiGateway
 from trilithon.gateway.mount import Router
+from trilithon.gateway.wsgi import WsgiGateway
 from trilithon.net.engine import Engine
+from trilithon.net.remote_stream import RemoteStream
 from trilithon.wire.exchange import LOST, Exchange
+from trilithon.wire.phase import STREAMS
 
 EAGER = sys.version_info >= (3, 12)
 # Before 3.12 a turn makes all its tasks before the first one runs. More than these at once are so many new objects that
@@ -45,6 +49,7 @@ class LoopDriver:
 
     def start(self) -> None:
         """Begin to turn."""
+        self.engine.leader = threading.get_ident()
         self.loop.add_reader(self.engine.poller.fileno(), self.turn)
 
     def stop(self) -> None:
@@ -96,6 +101,11 @@ class LoopDriver:
             exchange.refuse(404)
         elif type(gateway) is AsgiGateway:
             gateway.start(exchange)
+        elif exchange.connection.protocol.phase is STREAMS:
+            # The streams of one connection belong to different applications: the connection stays here.
+            exchange.carrier = RemoteStream(exchange.carrier, self.engine)
+            if isinstance(gateway, WsgiGateway) and gateway.admit(exchange):
+                gateway.start(exchange)
         elif self.heir is not None:
             self.engine.hand_over(exchange, self.heir)
 

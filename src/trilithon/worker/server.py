@@ -18,7 +18,8 @@ from trilithon.gateway.asgi_socket import SocketTerms
 from trilithon.gateway.lifespan import Lifespan
 from trilithon.gateway.mount import Mount, Router, normal_prefix
 from trilithon.gateway.wsgi import WsgiGateway
-from trilithon.net.binding import bind, spell
+from trilithon.net.arrival import Doorway
+from trilithon.net.binding import bind, is_local, spell
 from trilithon.net.engine import Engine
 from trilithon.wire.exchange import Exchange, describe
 from trilithon.wire.terms import Stamp, Terms
@@ -165,22 +166,36 @@ class Server:
                 gateway.start = self.crew.enqueue
         if loop_engine is not None:
             self.looping = LoopDriver(loop_engine, self.running_loop(), router, crew_engine)
-            self.looping.on_drained = self.emptied.set
+            self.looping.on_drained = self.loop_drained
             for call_gateway in asgi:
                 if limits.capacity.max_requests:
                     call_gateway.on_ended = self.looping.call_ended
             self.looping.start()
-        # New connections come in where most requests belong: at the engine of the application at the root.
-        root = router.mounts[-1].gateway
-        first = loop_engine if isinstance(root, AsgiGateway) or crew_engine is None else crew_engine
+        # Connections of HTTP/2, whose streams may belong to several applications, live on the loop where there is one;
+        # those of HTTP/1 move to where their requests belong.
+        first = loop_engine if loop_engine is not None else crew_engine
         for sock in self.sockets:
             if first is not None:
-                first.listen(sock)
-        if first is loop_engine and self.looping is not None:
+                first.listen(sock, self.doorway(sock, terms))
+        if self.looping is not None:
             self.looping.turn()
         if self.crew is not None:
             self.crew.start()
             Sentinel(self.crew).start()
+
+    def doorway(self, sock: socket.socket, terms: Terms) -> Doorway:
+        """Return what a listening socket asks of its clients before their first request."""
+        options = self.options
+        doorway = Doorway(terms, options.limits())
+        doorway.websockets = any(isinstance(gateway, AsgiGateway) for gateway in self.gateways)
+        doorway.prior_knowledge = options.h2c == "on" or (options.h2c == "auto" and is_local(sock))
+        return doorway
+
+    def loop_drained(self) -> None:
+        """Take note that the loop has nothing left; the crew may have waited for that."""
+        self.emptied.set()
+        if self.crew is not None:
+            self.crew.engine.post(no_call)
 
     def leave(self, error: BaseException) -> None:
         """Stop because the application raised SystemExit or KeyboardInterrupt."""
@@ -251,8 +266,7 @@ class Server:
         now = time.monotonic()
         for engine in self.engines():
             for connection in list(engine.connections.values()):
-                exchange = connection.protocol.exchange
-                if exchange is not None:
+                for exchange in connection.protocol.open_exchanges():
                     self.report(exchange, now)
         tasks = []
         for gateway in self.gateways:
@@ -299,6 +313,10 @@ class Server:
         places = ", ".join(spell_url(address) for address in self.addresses)
         apps = ", ".join(f"{prefix or '/'} {loaded.target} ({loaded.interface})" for prefix, loaded in self.loaded)
         return f"trilithon {VERSION} ({build}, Python {platform.python_version()}) serves {apps} on {places}"
+
+
+def no_call() -> None:
+    """Do nothing, on the thread of an engine that is to look round."""
 
 
 def spell_url(address: tuple[str, int] | str) -> str:

@@ -1,0 +1,189 @@
+"""The output of a connection: bytes and files in a queue, sealed by TLS where that is on, written as there is room."""
+
+import select
+import socket
+import struct
+from typing import Any
+
+from trilithon.foundation.leaf import gather, send
+from trilithon.net.files import FileSpan
+from trilithon.net.tls import TlsChannel
+from trilithon.wire.exchange import Transport
+
+# So much is sealed at once: enough for one write, and little to hold for a client that does not read.
+SEAL_BYTES = 65536
+RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+
+
+class Outlet(Transport):
+    """The socket of a connection and what waits to be written to it.
+
+    `queued` counts the bytes that wait, those of TLS records included once they are sealed.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self.fd = sock.fileno()
+        self.out: list[Any] = []
+        self.out_offset = 0
+        self.queued = 0
+        self.tls: TlsChannel | None = None
+        self.sealed = b""
+        self.sealed_offset = 0
+
+    def drain_queue(self) -> None:
+        """Write parts until the queue or the socket's room ends; raises OSError, and EOFError for a short file."""
+        if self.tls is not None or self.sealed:
+            self.drain_sealed()
+            return
+        out = self.out
+        while out:
+            first = out[0]
+            if type(first) is not bytes:
+                count = self.send_span(first)
+            elif len(out) == 1:
+                count = send(self.fd, first, self.out_offset)
+            elif type(out[1]) is not bytes:
+                count = send(self.fd, first, self.out_offset)
+            else:
+                count = self.send_parts(out)
+            if not count:
+                return
+            self.queued -= count
+            if type(first) is bytes:
+                self.drop(count)
+            elif not first.count:
+                first.close()
+                del out[0]
+
+    def send_span(self, span: FileSpan) -> int:
+        """Write from a file span; raises as `drain_queue`."""
+        return span.send(self.fd)
+
+    def send_parts(self, out: list[Any]) -> int:
+        """Write several byte parts with one call."""
+        most = 1
+        while most < len(out) and most < 64 and type(out[most]) is bytes:
+            most += 1
+        return gather(self.fd, out[:most], self.out_offset)
+
+    def drop(self, count: int) -> None:
+        """Take `count` written bytes off the front of the queue."""
+        out = self.out
+        if len(out) == 1 and count + self.out_offset == len(out[0]):
+            out.clear()
+            self.out_offset = 0
+            return
+        count += self.out_offset
+        whole = 0
+        while whole < len(out) and type(out[whole]) is bytes and count >= len(out[whole]):
+            count -= len(out[whole])
+            whole += 1
+        del out[:whole]
+        self.out_offset = count
+
+    def try_drain(self) -> None:
+        """Write what the kernel takes, for the last time."""
+        try:
+            self.drain_queue()
+        except (OSError, EOFError):
+            pass  # the client is told by the close in any case
+
+    def discard_output(self) -> None:
+        """Drop what waits, and close the files in it."""
+        for part in self.out:
+            if type(part) is not bytes:
+                part.close()
+        self.out.clear()
+        self.sealed = b""
+        self.sealed_offset = 0
+        self.queued = 0
+
+    def reset_on_close(self) -> None:
+        """Make the close an RST, which a client cannot take for the end of a whole response."""
+        try:
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+        except OSError:
+            pass  # the socket is broken already, or no TCP one
+
+    def wait(self, events: int, timeout_s: float) -> bool:
+        """Wait on this thread for the socket alone; returns whether it became ready."""
+        poll = select.poll()
+        poll.register(self.fd, events)
+        return bool(poll.poll(max(0, int(timeout_s * 1000)) if timeout_s >= 0 else None))
+
+    # Under TLS.
+
+    def drain_sealed(self) -> None:
+        """Write records, and seal what waits as there is room; raises as `drain_queue`."""
+        while True:
+            sealed = self.sealed
+            if sealed:
+                count = send(self.fd, sealed, self.sealed_offset)
+                if not count:
+                    return
+                self.queued -= count
+                self.sealed_offset += count
+                if self.sealed_offset < len(sealed):
+                    continue
+                self.sealed = b""
+                self.sealed_offset = 0
+            if not self.out:
+                return
+            self.seal_some()
+
+    def seal_some(self) -> None:
+        """Make records of the front of the queue; raises EOFError for a short file, OSError when TLS is over."""
+        out = self.out
+        first = out[0]
+        if type(first) is not bytes:
+            data = first.read(SEAL_BYTES)
+            if not first.count:
+                first.close()
+                del out[0]
+        elif len(out) == 1 and not self.out_offset:
+            data = first
+            out.clear()
+        else:
+            size = len(first) - self.out_offset
+            count = 1
+            while count < len(out) and size < SEAL_BYTES and type(out[count]) is bytes:
+                size += len(out[count])
+                count += 1
+            data = b"".join(out[:count]) if not self.out_offset else b"".join(out[:count])[self.out_offset :]
+            self.out_offset = 0
+            del out[:count]
+        tls = self.tls
+        if tls is not None:
+            self.queued -= len(data)
+            self.seal_behind(tls.seal(data))
+
+    def open_records(self, data: bytes) -> bytes:
+        """Return what records hold, with what TLS has to say of its own queued; raises TlsError."""
+        tls = self.tls
+        if tls is None:
+            return data
+        try:
+            return tls.receive(data)
+        finally:
+            records = tls.outgoing()
+            if records:
+                self.seal_behind(records)
+
+    def seal_behind(self, records: bytes) -> None:
+        """Queue records behind those that wait already; what is not sealed yet comes after them."""
+        self.queued += len(records)
+        if self.sealed:
+            self.sealed = self.sealed[self.sealed_offset :] + records
+            self.sealed_offset = 0
+        else:
+            self.sealed = records
+
+    def say_farewell(self) -> None:
+        """Send TLS's close_notify, by which the client knows that nothing was cut off (RFC 8446 6.1)."""
+        tls = self.tls
+        if tls is not None and not tls.shaking:
+            try:
+                send(self.fd, tls.farewell(), 0)
+            except OSError:
+                pass  # the client is gone, or reads nothing any more
