@@ -13,6 +13,9 @@ CIPHER = "TLS_AES_256_GCM_SHA384"
 """The one cipher offered: some servers choose by their own preference, some by the client's, and costs differ."""
 
 STATISTICS = b"***** Statistics *****"
+WIDE_WINDOWS = ("--window-bits=30", "--connection-window-bits=30")
+"""What h2load opens by itself: an answer is never held up by its reader."""
+
 COUNTS = re.compile(
     r"finished in .*, (?P<rate>[\d.]+) req/s.*\n"
     r"requests: .* (?P<done>\d+) done, .* (?P<failed>\d+) failed, (?P<errored>\d+) errored, (?P<late>\d+) timeout\n"
@@ -77,7 +80,7 @@ class H2load:
     def ask_once(self, case: Case, port: int, timeout_s: float) -> None:
         """Ask once and hold the answer to what the case says is right; OSError while nobody listens."""
         socket.create_connection((HOST, port), timeout=timeout_s).close()
-        words = ["--stat", "--no-verify-peer", f"--timeout={timeout_s:.0f}", *self.upload(case)]
+        words = ["--stat", "--no-verify-peer", *WIDE_WINDOWS, f"--timeout={timeout_s:.0f}", *self.upload(case)]
         words += [word for name, value in case.fields for word in ("-H", f"{name}: {value}")]
         printed = run_load([self.nghttp, *words, case.url(f"{HOST}:{port}")], self.core, b"", timeout_s)
         body, _, statistics = printed.rpartition(STATISTICS)
