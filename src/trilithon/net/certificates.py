@@ -46,7 +46,7 @@ class Table:
 class TlsStore:
     """What TLS connections are made from; one for each process, its first contexts made before any fork.
 
-    All methods but `choose` belong to the engine's thread.
+    Connections are opened and files looked at on the engine's thread.
     """
 
     def __init__(self, options: Options, alpn: list[str]) -> None:
@@ -58,11 +58,17 @@ class TlsStore:
         self._next_look = 0.0
         self._fault = ""
 
-    def open(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO) -> Conversation:
-        """Return the server's side of a new connection; the caller keeps `front` as long as that."""
-        found = self.front.wrap_bio(incoming, outgoing, server_side=True)
-        assert isinstance(found, Conversation)
-        return found
+    def open(self, name: str | None, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO) -> Conversation:
+        """Return the server's side of a new connection of a client that asks for `name`, None for nobody.
+
+        The name is read before OpenSSL sees it: the ssl module's own way calls back for each connection, and lets a
+        client that sends no ASCII write to standard error.
+        """
+        conversation = self.front.wrap_bio(incoming, outgoing, server_side=True)
+        assert isinstance(conversation, Conversation)
+        conversation.context = self.table.choose(name)
+        conversation.wanted = name
+        return conversation
 
     def reload_if_changed(self, now: float) -> bool:
         """Look for changed files every `cert_reload_s`, `now` being the monotonic clock; True when new ones are in use.
@@ -101,14 +107,7 @@ class TlsStore:
 
         It holds the key of the session tickets: that is the same in all workers, and stays when certificates change.
         """
-        front = make_context(self._options, self._alpn)
-        front.sni_callback = self._choose  # type: ignore[assignment]
-        return front
-
-    def _choose(self, conversation: Conversation, name: str | None, _: ssl.SSLContext) -> None:
-        """Called by OpenSSL for every connection, `name` is None where the client gave none."""
-        conversation.wanted = name
-        conversation.context = self.table.choose(name)
+        return make_context(self._options, self._alpn)
 
 
 def open_store(options: Options, alpn: list[str]) -> TlsStore:

@@ -7,10 +7,11 @@ cdef class TlsChannel:
     cdef bint _failed
     cdef Py_ssize_t _taken
     cdef int _chatter
+    cdef object _store
+    cdef object _hello
+    cdef object _conversation
     cdef object _incoming
     cdef object _outgoing
-    cdef object _front
-    cdef object _conversation
 
     @cython.locals(at=Py_ssize_t, parts=list)
     cpdef bytes receive(self, bytes data)
@@ -22,5 +23,7 @@ cdef class TlsChannel:
     @cython.locals(part=bytes, parts=list)
     cdef bytes _take(self, object data)
     cdef _shake(self, object data)
+    cdef _greet(self, object data)
     cdef _count_chatter(self, bytes plaintext)
+    cdef _refuse(self, str reason)
     cdef _fail(self, object fault)

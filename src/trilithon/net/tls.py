@@ -2,8 +2,11 @@
 
 from ssl import MemoryBIO, SSLCertVerificationError, SSLError, SSLWantReadError
 
+from trilithon.foundation.errors import InternalError
 from trilithon.net.certificates import TlsStore
+from trilithon.net.tls_contexts import Conversation
 from trilithon.net.tls_facts import gather_facts
+from trilithon.net.tls_hello import MAX_HELLO_BYTES, ClientHello
 from trilithon.wire.exchange import TlsFacts
 
 # The most plaintext that one record holds (RFC 8446 5.1): a read of that size always takes a record whole.
@@ -11,11 +14,10 @@ RECORD_BYTES = 16384
 # Ciphertext goes into OpenSSL's buffers and comes out of them in pieces of this size: what such a buffer has grown to
 # it keeps, for as long as the connection lives.
 STEP_BYTES = 2 * RECORD_BYTES
-# OpenSSL takes 128 KiB of a ClientHello and 100 KB of certificates; nothing honest comes near both.
+# OpenSSL takes 128 KiB of a ClientHello and 100 KB of certificates; nothing honest comes near.
 HANDSHAKE_BYTES = 262144
 # Answers to key updates and to attempts at renegotiation that a client may ask for between two pieces of data.
 MAX_CHATTER = 32
-_HANDSHAKE_RECORD = 0x16
 
 
 class TlsError(ConnectionError):
@@ -33,8 +35,8 @@ class PlainHttp(TlsError):
 class TlsChannel:
     """The server's side of one TLS connection; its methods run on the thread that owns the connection.
 
-    After every call of `receive` the caller sends what `outgoing` returns. `ended` says that the client has said all
-    (close_notify); what it may still be sent goes through `seal`.
+    After every call of `receive`, also one that raised, the caller sends what `outgoing` returns. `ended` says that the
+    client has said all (close_notify); it can still be sent something. After an error nothing more is taken.
     """
 
     def __init__(self, store: TlsStore) -> None:
@@ -43,11 +45,11 @@ class TlsChannel:
         self._failed = False
         self._taken = 0
         self._chatter = 0
+        self._store = store
+        self._hello: ClientHello | None = None
+        self._conversation: Conversation | None = None
         self._incoming = MemoryBIO()
         self._outgoing = MemoryBIO()
-        # OpenSSL calls back through it as long as the handshake lasts.
-        self._front = store.front
-        self._conversation = store.open(self._incoming, self._outgoing)
 
     def receive(self, data: bytes) -> bytes:
         """Take ciphertext, go on with the handshake, return the plaintext that is there; raises TlsError."""
@@ -60,15 +62,18 @@ class TlsChannel:
     def seal(self, data: bytes) -> bytes:
         """Return `data` as records, behind whatever `outgoing` would have returned; raises TlsError."""
         size = len(data)
+        conversation = self._conversation
+        if conversation is None or self.shaking:
+            raise InternalError("nothing can be sealed before the handshake is done")
         try:
             if size <= STEP_BYTES:
                 if size:
-                    self._conversation.write(data)
+                    conversation.write(data)
                 return self._outgoing.read()
             view = memoryview(data)
             parts = []
             for at in range(0, size, STEP_BYTES):
-                self._conversation.write(view[at : at + STEP_BYTES])
+                conversation.write(view[at : at + STEP_BYTES])
                 parts.append(self._outgoing.read())
             return b"".join(parts)
         except OSError as fault:
@@ -80,17 +85,20 @@ class TlsChannel:
 
     def farewell(self) -> bytes:
         """Return the close_notify alert, behind whatever waits; nothing when it was said or cannot be any more."""
-        if not self._failed and not self.shaking:
+        conversation = self._conversation
+        if conversation is not None and not self._failed and not self.shaking:
             self._failed = True
             try:
                 # It would wait for the client's close_notify, which RFC 8446 6.1 does not ask for.
-                self._conversation.unwrap()
+                conversation.unwrap()
             except (OSError, ValueError):
                 pass
         return self._outgoing.read()
 
     def facts(self) -> TlsFacts:
         """Return what both ends agreed on; after the handshake."""
+        if self._conversation is None or self.shaking:
+            raise InternalError("nothing is agreed on before the handshake is done")
         return gather_facts(self._conversation)
 
     def _take(self, data: bytes | memoryview) -> bytes:
@@ -105,8 +113,10 @@ class TlsChannel:
         else:
             incoming.write(data)
         conversation = self._conversation
+        assert conversation is not None
         parts: list[bytes] = []
         try:
+            # What is read when nothing is left would raise, which costs more than the record did.
             part = conversation.read(RECORD_BYTES)
             while incoming.pending and part:
                 parts.append(part)
@@ -126,32 +136,56 @@ class TlsChannel:
 
     def _shake(self, data: bytes | memoryview) -> None:
         """Go on with the handshake."""
-        if not self._taken and data and data[0] != _HANDSHAKE_RECORD and chr(data[0]).isalpha():
-            self._failed = True
-            raise PlainHttp("the client speaks HTTP without TLS")
         self._taken += len(data)
-        self._incoming.write(data)
+        if self._taken > HANDSHAKE_BYTES:
+            raise self._refuse("the handshake is too long")
+        conversation = self._conversation
+        if conversation is None:
+            conversation = self._greet(data)
+            if conversation is None:
+                return
+        else:
+            self._incoming.write(data)
         try:
-            self._conversation.do_handshake()
+            conversation.do_handshake()
             self.shaking = False
         except SSLWantReadError:
-            if self._taken > HANDSHAKE_BYTES:
-                self._failed = True
-                raise TlsError("the handshake is too long") from None
+            pass
         except OSError as fault:
             raise self._fail(fault) from None
+
+    def _greet(self, data: bytes | memoryview) -> Conversation | None:
+        """Begin with the certificate that the client asks for once its hello is whole; None until then."""
+        hello = self._hello
+        if hello is None:
+            # A method begins with a letter, which no record of TLS or SSL does.
+            if bytes(data[:1]).isalpha():
+                self._failed = True
+                raise PlainHttp("the client speaks HTTP without TLS")
+            hello = self._hello = ClientHello()
+        if not hello.feed(data):
+            if self._taken > MAX_HELLO_BYTES:
+                raise self._refuse("the client's hello is too long")
+            return None
+        self._hello = None
+        self._conversation = self._store.open(hello.name(), self._incoming, self._outgoing)
+        self._incoming.write(hello.records)
+        return self._conversation
 
     def _count_chatter(self, plaintext: bytes) -> None:
         """Bound what a client can make the server say without sending or asking for anything."""
         self._chatter = 0 if plaintext else self._chatter + 1
         if self._chatter > MAX_CHATTER:
-            self._failed = True
-            raise TlsError("the client asks for new keys without end")
+            raise self._refuse("the client asks for new keys without end")
+
+    def _refuse(self, reason: str) -> TlsError:
+        """Return the error for what this side does not put up with."""
+        self._failed = True
+        return TlsError(reason)
 
     def _fail(self, fault: OSError) -> TlsError:
         """Return the error that says what OpenSSL found wrong."""
-        self._failed = True
         if isinstance(fault, SSLCertVerificationError):
-            return TlsError(f"the client's certificate was refused: {fault.verify_message}")
+            return self._refuse(f"the client's certificate was refused: {fault.verify_message}")
         reason = fault.reason if isinstance(fault, SSLError) else None
-        return TlsError((reason or str(fault)).replace("_", " ").lower())
+        return self._refuse((reason or str(fault)).replace("_", " ").lower())

@@ -1,0 +1,73 @@
+"""The first message of a TLS client, read as far as the name of the site that it wants (RFC 6066 3)."""
+
+HANDSHAKE_RECORD = 0x16
+# Real ones take two kilobytes; other servers draw the line at 16 or 64 KiB.
+MAX_HELLO_BYTES = 65536
+
+_RECORD_HEAD = 5
+# RFC 8446 5.1: what a record holds in the clear, and what OpenSSL lets pass.
+_MAX_RECORD_BYTES = 16384
+_CLIENT_HELLO = 1
+_SERVER_NAME = 0
+_HOST_NAME = 0
+
+
+class ClientHello:
+    """Gathers records until the ClientHello in them is whole, each byte looked at once.
+
+    `records` are the bytes as they came, for OpenSSL, which judges them: what is malformed counts as whole here.
+    """
+
+    def __init__(self) -> None:
+        self.records = bytearray()
+        self._message = bytearray()
+        self._at = 0
+
+    def feed(self, data: bytes | memoryview) -> bool:
+        """Add what the client sent; tells whether the hello is whole."""
+        records = self.records
+        records += data
+        while len(records) >= self._at + _RECORD_HEAD:
+            start = self._at + _RECORD_HEAD
+            size = int.from_bytes(records[start - 2 : start], "big")
+            if records[self._at] != HANDSHAKE_RECORD or not 0 < size <= _MAX_RECORD_BYTES:
+                return True
+            if len(records) < start + size:
+                break
+            self._message += records[start : start + size]
+            self._at = start + size
+            if len(self._message) >= 4:
+                if self._message[0] != _CLIENT_HELLO:
+                    return True
+                if len(self._message) >= 4 + int.from_bytes(self._message[1:4], "big"):
+                    return True
+        return False
+
+    def name(self) -> str | None:
+        """Return the name that the client asks for; None when it gives none, or one that is no host name."""
+        try:
+            return _server_name(bytes(self._message))
+        except (IndexError, UnicodeDecodeError):
+            return None
+
+
+def _server_name(message: bytes) -> str | None:
+    """Find the name in a ClientHello (RFC 8446 4.1.2); raises IndexError for one that is cut off."""
+    # Type and length, version, random; then session, suites and compression, each behind its length.
+    at = 4 + 2 + 32
+    at += 1 + message[at]
+    at += 2 + (message[at] << 8 | message[at + 1])
+    at += 1 + message[at]
+    end = at + 2 + (message[at] << 8 | message[at + 1])
+    at += 2
+    while at < end:
+        kind = message[at] << 8 | message[at + 1]
+        size = message[at + 2] << 8 | message[at + 3]
+        at += 4
+        if kind == _SERVER_NAME:
+            # A list, of which only one entry of one type was ever defined.
+            length = message[at + 3] << 8 | message[at + 4]
+            name = message[at + 5 : at + 5 + length]
+            return name.decode("ascii") if message[at + 2] == _HOST_NAME and length == size - 5 and name else None
+        at += size
+    return None
