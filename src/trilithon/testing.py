@@ -39,7 +39,8 @@ class Site:
     def url(self) -> str:
         """The root of the site, without a closing slash."""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"http://{host}:{self.port}"
+        scheme = "http" if self.server.store is None else "https"
+        return f"{scheme}://{host}:{self.port}"
 
 
 @contextmanager

@@ -16,7 +16,10 @@ class Mount:
 
 
 class Router:
-    """Finds the gateway of an exchange and writes it and its root path into the exchange."""
+    """Finds the gateway of an exchange and writes it and its root path into the exchange.
+
+    A root path that the exchange has already, since a proxy told it, takes the place of `root_path`.
+    """
 
     def __init__(self, mounts: list[Mount], root_path: str = "") -> None:
         self.mounts = sorted(mounts, key=lambda mount: -len(mount.octets))
@@ -27,19 +30,20 @@ class Router:
         """Return the gateway that serves the path of the exchange, None when there is none."""
         only = self.only
         if only is not None:
-            exchange.root_path = only.root_path
+            exchange.root_path = exchange.root_path or only.root_path
             exchange.gateway = only.gateway
             return only.gateway
         path = exchange.head.path
         if b"%" in path:
             path = decode_path(path)
-        root = self.root_octets
+        told = exchange.root_path
+        root = told.encode("utf-8") if told else self.root_octets
         if root and begins(path, root):
             path = path[len(root) :]
         for mount in self.mounts:
             # What is asked of the whole server (OPTIONS *) belongs to the application nearest to the root.
             if begins(path, mount.octets) or (path == b"*" and mount is self.mounts[-1]):
-                exchange.root_path = mount.root_path
+                exchange.root_path = told + mount.prefix if told else mount.root_path
                 exchange.mounted_at = mount.prefix
                 exchange.gateway = mount.gateway
                 return mount.gateway

@@ -53,7 +53,7 @@ cdef class Connection(Outlet):
     @cython.locals(protocol=Protocol, exchange=Exchange)
     cdef take_in(self, bytes data)
     cdef end_input(self)
-    cdef unseal(self, bytes data)
+    cpdef unseal(self, bytes data)
     @cython.locals(exchange=Exchange)
     cpdef go_on(self)
     cpdef open(self, Exchange exchange)

@@ -28,6 +28,8 @@ cdef class Engine(Owner):
     cdef public object on_waiting
     cdef public object on_step_aside
     cdef public object leader
+    cdef public object forwarding
+    cdef public object store
     cdef readonly bint closed
 
     @cython.locals(now=double, connections=dict, connection=Connection, fd=int, mask=int)

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from trilithon.foundation.limits import Limits
 from trilithon.net.arrival import Doorway
+from trilithon.net.certificates import TlsStore
 from trilithon.net.connection import Connection, Owner
 from trilithon.net.life import CLOSED
 from trilithon.net.listener import Listener
@@ -20,6 +21,7 @@ from trilithon.net.poller import ERROR, HANGUP, READ, open_poller
 from trilithon.net.shared_stream import SharedStream
 from trilithon.net.tempo import Tempo
 from trilithon.wire.exchange import Exchange
+from trilithon.wire.forwarded import Forwarding
 from trilithon.wire.phase import STREAMS
 from trilithon.wire.terms import Terms
 
@@ -79,6 +81,8 @@ class Engine(Owner):
         self.on_waiting: Callable[[], None] | None = None
         self.on_step_aside: Callable[[], None] | None = None
         self.leader = 0
+        self.forwarding: Forwarding | None = None
+        self.store: TlsStore | None = None
         self.closed = False
 
     # The turn.
@@ -158,10 +162,14 @@ class Engine(Owner):
         if not self.full:
             for listener in self.listeners.values():
                 listener.retry(now)
+        if self.store is not None:
+            self.store.reload_if_changed(now)
 
     def needs_sweep(self) -> bool:
         """Tell whether there is anything to sweep."""
-        return bool(self.connections) or any(listener.paused for listener in self.listeners.values())
+        if self.connections or self.store is not None:
+            return True
+        return any(listener.paused for listener in self.listeners.values())
 
     def wait_s(self) -> float:
         """Return how long a poll may sleep: until the next sweep when there is something to sweep, else for ever."""
@@ -214,6 +222,8 @@ class Engine(Owner):
         """Keep a new exchange for the driver; see Owner."""
         if connection.lock is not None:
             exchange.carrier = SharedStream(exchange.carrier, connection)
+        if self.forwarding is not None:
+            self.forwarding.apply(exchange)
         self.exchanges.append(exchange)
 
     def leads(self) -> bool:

@@ -11,6 +11,7 @@ cdef class Peer:
     cdef readonly str scheme
     cdef public tuple names
     cdef public object tls
+    cdef public bint hearsay
 
 cdef class Receiver:
     cpdef body_arrived(self)

@@ -63,8 +63,8 @@ class Peer:
     """Who is at the other end of a connection, and how it came in.
 
     `client` is (host, port) or None where unknown, `server` (host, port) or (path, None) for a Unix socket; `secure`
-    says whether the transport is TLS, and `tls` then holds what a gateway tells of it, as TlsFacts. `names` is for a
-    gateway to keep what it makes of these.
+    says whether the transport is TLS, and `tls` then holds what a gateway tells of it, as TlsFacts. `hearsay` says
+    that a proxy relays for somebody it does not name. `names` is for a gateway to keep what it makes of these.
     """
 
     def __init__(self, client: tuple[str, int] | None, server: tuple[str, int | None], secure: bool = False) -> None:
@@ -74,6 +74,7 @@ class Peer:
         self.scheme = "https" if secure else "http"
         self.names: tuple[str, ...] | None = None
         self.tls: TlsFacts | None = None
+        self.hearsay = False
 
 
 class SocketAnswer:

@@ -12,6 +12,7 @@ from typing import Any
 from trilithon.foundation.errors import ConfigError, StartupError
 from trilithon.foundation.leaf import COMPILED
 from trilithon.foundation.options import Options
+from trilithon.foundation.tls_options import uses_tls
 from trilithon.foundation.version import VERSION
 from trilithon.gateway.asgi import AsgiGateway, adapt_asgi2
 from trilithon.gateway.asgi_socket import SocketTerms
@@ -20,8 +21,10 @@ from trilithon.gateway.mount import Mount, Router, normal_prefix
 from trilithon.gateway.wsgi import WsgiGateway
 from trilithon.net.arrival import Doorway
 from trilithon.net.binding import bind, is_local, spell
+from trilithon.net.certificates import TlsStore, open_store
 from trilithon.net.engine import Engine
 from trilithon.wire.exchange import Exchange, describe
+from trilithon.wire.forwarded import Forwarding
 from trilithon.wire.terms import Stamp, Terms
 from trilithon.worker.crew import Crew
 from trilithon.worker.loader import Loaded, load
@@ -51,6 +54,7 @@ class Server:
         self.addresses: list[tuple[str, int] | str] = []
         self.looping: LoopDriver | None = None
         self.crew: Crew | None = None
+        self.store: TlsStore | None = None
         self.loop: asyncio.AbstractEventLoop | None = None
         self.stopping = asyncio.Event()
         self.emptied = asyncio.Event()
@@ -96,6 +100,7 @@ class Server:
         """Load, bind, run the start-ups and begin to accept."""
         self.loop = asyncio.get_running_loop()
         self.load()
+        self.open_certificates()
         try:
             self.bind()
             mounts = [Mount(prefix, self.connect(loaded), self.options.root_path) for prefix, loaded in self.loaded]
@@ -107,6 +112,11 @@ class Server:
             await self.end_lifespans()
             self.close_sockets()
             raise
+
+    def open_certificates(self) -> None:
+        """Load the certificates, where TLS is asked for; raises ConfigError. Called by `start` unless called before."""
+        if self.store is None and uses_tls(self.options):
+            self.store = open_store(self.options, ["h2", "http/1.1"] if self.options.http2 else ["http/1.1"])
 
     def bind(self) -> None:
         """Listen on all addresses, without accepting yet; raises BindError."""
@@ -158,6 +168,13 @@ class Server:
         wsgi = [gateway for gateway in self.gateways if isinstance(gateway, WsgiGateway)]
         loop_engine = Engine(terms, limits, journal) if asgi else None
         crew_engine = Engine(terms, limits, journal) if wsgi else None
+        if options.forwarded != "none":
+            forwarding = Forwarding(
+                options.trusted(), options.forwarded, options.forwarded_host, options.forwarded_prefix
+            )
+            for engine in (loop_engine, crew_engine):
+                if engine is not None:
+                    engine.forwarding = forwarding
         if crew_engine is not None:
             threads = min(options.threads, limits.capacity.max_requests or options.threads)
             self.crew = Crew(crew_engine, threads, router, loop_engine)
@@ -174,8 +191,9 @@ class Server:
         # Connections of HTTP/2, whose streams may belong to several applications, live on the loop where there is one;
         # those of HTTP/1 move to where their requests belong.
         first = loop_engine if loop_engine is not None else crew_engine
-        for sock in self.sockets:
-            if first is not None:
+        if first is not None:
+            first.store = self.store
+            for sock in self.sockets:
                 first.listen(sock, self.doorway(sock, terms))
         if self.looping is not None:
             self.looping.turn()
@@ -188,6 +206,12 @@ class Server:
         options = self.options
         doorway = Doorway(terms, options.limits())
         doorway.websockets = any(isinstance(gateway, AsgiGateway) for gateway in self.gateways)
+        doorway.store = self.store
+        doorway.tls_s = options.tls_handshake_timeout_s
+        if options.proxy_protocol != "off":
+            doorway.proxy_version = options.proxy_protocol
+            doorway.proxy_s = options.proxy_timeout_s
+            doorway.trusted = options.trusted()
         doorway.prior_knowledge = options.h2c == "on" or (options.h2c == "auto" and is_local(sock))
         return doorway
 
@@ -310,7 +334,8 @@ class Server:
     def describe(self) -> str:
         """Return the line that says what serves what and where."""
         build = "compiled" if COMPILED else "pure Python"
-        places = ", ".join(spell_url(address) for address in self.addresses)
+        scheme = "https" if self.store is not None else "http"
+        places = ", ".join(spell_url(address, scheme) for address in self.addresses)
         apps = ", ".join(f"{prefix or '/'} {loaded.target} ({loaded.interface})" for prefix, loaded in self.loaded)
         return f"trilithon {VERSION} ({build}, Python {platform.python_version()}) serves {apps} on {places}"
 
@@ -319,9 +344,9 @@ def no_call() -> None:
     """Do nothing, on the thread of an engine that is to look round."""
 
 
-def spell_url(address: tuple[str, int] | str) -> str:
+def spell_url(address: tuple[str, int] | str, scheme: str) -> str:
     """Return an address as a URL."""
     if isinstance(address, str):
         return address
     host = f"[{address[0]}]" if ":" in address[0] else address[0]
-    return f"http://{host}:{address[1]}"
+    return f"{scheme}://{host}:{address[1]}"
