@@ -1,0 +1,116 @@
+"""What a client can ask for on a running TLS connection, with OpenSSL's own command line as the client."""
+
+import os
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from trilithon.foundation.options import Options
+from trilithon.net.certificates import TlsStore, open_store
+from trilithon.net.tls import TlsChannel
+
+from .tls_authority import Authority
+
+pytestmark = pytest.mark.real
+
+WAIT_S = 10.0
+
+
+class Talk:
+    """One `openssl s_client` at the other end of a channel; a line `R` renegotiates, `K` asks for new keys."""
+
+    def __init__(self, store: TlsStore, version: str) -> None:
+        self.channel = TlsChannel(store)
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            listener.settimeout(WAIT_S)
+            target = f"127.0.0.1:{listener.getsockname()[1]}"
+            self.process = subprocess.Popen(
+                ["openssl", "s_client", "-connect", target, version, "-quiet", "-no_ign_eof"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+            )
+            self.sock, _ = listener.accept()
+        self.sock.settimeout(WAIT_S)
+        while self.channel.shaking:
+            self.turn()
+
+    def turn(self) -> bytes:
+        """Receive once; returns the plaintext of that."""
+        data = self.sock.recv(65536)
+        assert data, "the client has left"
+        plaintext = self.channel.receive(data)
+        self.sock.sendall(self.channel.outgoing())
+        return plaintext
+
+    def type(self, text: str) -> None:
+        """Type into the client."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(text.encode())
+        self.process.stdin.flush()
+
+    def close(self) -> str:
+        """End both; returns what the client printed."""
+        self.sock.close()
+        if self.process.returncode is None:
+            self.process.kill()
+            self.printed = self.process.communicate(timeout=WAIT_S)[0].decode()
+        return self.printed
+
+    def read_client(self) -> str:
+        """Return what the client prints next."""
+        assert self.process.stdout is not None
+        return os.read(self.process.stdout.fileno(), 65536).decode()
+
+    def __enter__(self) -> "Talk":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TlsStore]:
+    """Hold one certificate for localhost."""
+    path: Path = tmp_path_factory.mktemp("tls") / "site.pem"
+    return open_store(Options(certfile=Authority().server("localhost").write(path)), [])
+
+
+@pytest.mark.spec("H2-CONN-04")
+def test_renegotiation_is_refused(store: TlsStore) -> None:
+    with Talk(store, "-tls1_2") as talk:
+        talk.type("R\n")
+        assert talk.turn() == b""
+        printed = ""
+        while "no renegotiation" not in printed:
+            more = talk.read_client()
+            assert more, printed
+            printed += more
+
+
+def test_new_keys_are_given(store: TlsStore) -> None:
+    with Talk(store, "-tls1_3") as talk:
+        for round_ in range(3):
+            talk.type("K\n")
+            assert talk.turn() == b""
+            talk.type(f"line {round_}\n")
+            assert talk.turn() == b"line %d\n" % round_
+            talk.sock.sendall(talk.channel.seal(b"answer %d\n" % round_))
+            printed = ""
+            while f"answer {round_}\n" not in printed:
+                printed += talk.read_client()
+
+
+def test_asking_for_new_keys_again_and_again_puts_nothing_in_store(store: TlsStore) -> None:
+    with Talk(store, "-tls1_3") as talk:
+        sealed = talk.channel.seal(b"x")
+        once = len(sealed)
+        talk.sock.sendall(sealed)
+        for _ in range(50):
+            talk.type("K\n")
+            assert talk.turn() == b""
+        # One answer for all of them (RFC 8446 4.6.3), when there is something to say.
+        assert len(talk.channel.seal(b"x")) < 3 * once + 20
