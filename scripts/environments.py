@@ -257,7 +257,8 @@ def need_commands(packages: dict[str, str]) -> None:
     if os.geteuid() == 0 and shutil.which("apt-get"):
         say(line)
         subprocess.run(["apt-get", "update", "-q"], stdout=subprocess.DEVNULL, check=False)
-        variables = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+        # The run level keeps packages of servers from starting them.
+        variables = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
         subprocess.run(line.split(), stdout=subprocess.DEVNULL, env=variables, check=False)
     still = sorted({package for command, package in packages.items() if not shutil.which(command)})
     if still:

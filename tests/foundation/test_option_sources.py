@@ -27,6 +27,28 @@ SPECIAL = {
     "ws_deflate_level": "7",
     "ws_deflate_window_bits": "14",
     "ws_deflate_memory_level": "7",
+    "certfile": "a.pem",
+    "keyfile": "a.key",
+    "keyfile_password": "secret",
+    "keyfile_password_file": "a.txt",
+    "cert_dir": "certificates",
+    "ca_certs": "ca.pem",
+    "ciphers": "ECDHE+AESGCM",
+    "trusted_proxies": "10.0.0.0/8",
+    "h2_max_frame_bytes": "70000",
+    "h2_connection_window_bytes": "2000000",
+}
+# What an option needs beside it.
+BESIDE = {
+    "keyfile": {"certfile": "a.pem"},
+    "keyfile_password": {"certfile": "a.pem"},
+    "keyfile_password_file": {"certfile": "a.pem"},
+    "ciphers": {"certfile": "a.pem"},
+    "tls_min_version": {"certfile": "a.pem"},
+    "client_certs": {"certfile": "a.pem", "ca_certs": "ca.pem"},
+    "ca_certs": {"certfile": "a.pem", "client_certs": "required"},
+    "forwarded_host": {"forwarded": "x-forwarded"},
+    "forwarded_prefix": {"forwarded": "x-forwarded"},
 }
 
 
@@ -50,12 +72,16 @@ def toml_for(option):
 @pytest.mark.parametrize("option", TABLE, ids=lambda option: option.name)
 def test_every_option_comes_from_every_source(option, tmp_path):
     text = text_for(option)
-    expected = Options.of({option.name: option.parse(text)})
-    flag = gather({option.name: [text] if option.repeatable else text}, {}, tmp_path)
-    variable = gather({}, {option.env: text}, tmp_path)
-    (tmp_path / "trilithon.toml").write_text(f"{option.name} = {toml_for(option)}\n")
+    beside = BESIDE.get(option.name, {})
+    expected = Options.of({option.name: option.parse(text), **beside})
+    flag = gather({option.name: [text] if option.repeatable else text, **beside}, {}, tmp_path)
+    variable = gather({}, {option.env: text, **{BY_NAME[name].env: beside[name] for name in beside}}, tmp_path)
+    others = "".join(f'{name} = "{beside[name]}"\n' for name in beside)
+    (tmp_path / "trilithon.toml").write_text(f"{others}{option.name} = {toml_for(option)}\n")
     top = gather({}, {}, tmp_path)
-    (tmp_path / "trilithon.toml").write_text(f"[{option.section.table}]\n{option.name} = {toml_for(option)}\n")
+    (tmp_path / "trilithon.toml").write_text(
+        f"{others}[{option.section.table}]\n{option.name} = {toml_for(option)}\n"
+    )
     table = gather({}, {}, tmp_path)
 
     assert flag.options == variable.options == top.options == table.options == expected != Options()

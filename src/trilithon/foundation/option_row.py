@@ -43,7 +43,7 @@ class Section(Enum):
     RUN = ("run", "Running and stopping")
     LOGGING = ("logging", "Logging")
     HTTP = ("http", "HTTP choices")
-    HTTP2 = ("http2", "HTTP/2")
+    HTTP2 = ("h2", "HTTP/2")
     WEBSOCKET = ("websocket", "WebSocket")
     TIMEOUTS = ("timeouts", "Time-outs")
     CAPACITY = ("capacity", "How much at once")
@@ -61,6 +61,7 @@ class Option:
 
     `zero` says what the value 0 means, empty when 0 is a value like others. `short` is the one-letter flag, empty for
     none. `flag_name` is the long flag's name where it is not the option's own name. For `maximum` zero means none.
+    The value of a `secret` one is never written out.
     """
 
     name: str
@@ -77,6 +78,7 @@ class Option:
     flag_name: str = ""
     metavar: str = ""
     everyday: bool = False
+    secret: bool = False
 
     @property
     def flag(self) -> str:
@@ -132,7 +134,7 @@ class Option:
                 raise ConfigError(named, value, self.allowed())
             return value
         if not isinstance(value, str):
-            raise ConfigError(named, value, self.allowed())
+            raise ConfigError(named, "***" if self.secret else value, self.allowed())
         if self.kind is Kind.CHOICE and value not in self.choices:
             near = suggestion(value, self.choices)
             raise ConfigError(named, value, self.allowed() + near)
@@ -156,7 +158,9 @@ class Option:
         return "must be text"
 
     def write(self, value: object) -> str:
-        """Write `value` for people, a list as its values with commas between."""
+        """Write `value` for people, a list as its values with commas between, a secret as stars."""
+        if self.secret and value:
+            return "***"
         if isinstance(value, bool):
             return "true" if value else "false"
         if isinstance(value, (tuple, list)):
