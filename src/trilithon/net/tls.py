@@ -16,7 +16,7 @@ RECORD_BYTES = 16384
 STEP_BYTES = 2 * RECORD_BYTES
 # OpenSSL takes 128 KiB of a ClientHello and 100 KB of certificates; nothing honest comes near.
 HANDSHAKE_BYTES = 262144
-# Attempts at renegotiation that are answered (with an alert) between two pieces of data.
+# Key updates and attempts at renegotiation that are answered between two pieces of data.
 MAX_CHATTER = 32
 
 
@@ -176,7 +176,7 @@ class TlsChannel:
         """Bound what a client can make the server say without sending or asking for anything."""
         self._chatter = 0 if plaintext else self._chatter + 1
         if self._chatter > MAX_CHATTER:
-            raise self._refuse("the client asks for renegotiation without end")
+            raise self._refuse("the client asks for new keys without end")
 
     def _refuse(self, reason: str) -> TlsError:
         """Return the error for what this side does not put up with."""
