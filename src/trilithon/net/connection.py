@@ -321,10 +321,7 @@ class Connection(Outlet):
         try:
             if before:
                 self.drain_queue()
-        except EOFError:
-            self.broken()
-            return
-        except OSError:
+        except (OSError, EOFError):
             self.broken()
             return
         if self.queued:
@@ -429,19 +426,7 @@ class Connection(Outlet):
             self.window_bytes = 0
             self.read_deadline = now + tempo.body_s if tempo.body_s else 0.0
         if self.wait(select.POLLIN, self.read_deadline - now if self.read_deadline else -1.0):
-            try:
-                data = receive(self.fd, RECEIVE_BYTES)
-            except OSError:
-                self.broken()
-                return
-            if data:
-                self.window_bytes += len(data)
-                if self.tls is None:
-                    self.protocol.receive(data)
-                else:
-                    self.unseal(data)
-            elif data is not None:
-                self.protocol.receive_end()
+            self.read()
         elif self.read_deadline:
             self.read_expired(time.monotonic())
 
