@@ -92,7 +92,7 @@ class Forwarding:
         Called before it is routed. Whatever the fields hold, nothing is raised and nothing is refused.
         """
         peer = exchange.peer
-        if not self.trusted.trusts(peer.client):
+        if peer.hearsay or not self.trusted.trusts(peer.client):
             return
         values: list[bytes | None] | None = None
         for line in exchange.head.lines:
