@@ -143,6 +143,11 @@ class Options(ProxyOptions):
         "JSON or TOML file in the form of logging.config.dictConfig; loggers are trilithon.error and trilithon.access.",
         metavar="FILE",
     )
+    early_hints: bool = row(
+        True,
+        Section.HTTP,
+        "Send 103 Early Hints to clients of HTTP/1.1; some old ones take them for the answer.",
+    )
     server_header: str = row(
         "", Section.HTTP, "Value of the Server field of every answer; empty sends none.", metavar="TEXT"
     )

@@ -1,14 +1,15 @@
 """A connection: the socket under a protocol, its queue of output, its deadlines."""
 
 import contextlib
+import os
 import select
 import socket
 import threading
 import time
 from collections.abc import Callable
 
+from trilithon.foundation.files import FileSpan
 from trilithon.foundation.leaf import receive
-from trilithon.net.files import FileSpan
 from trilithon.net.life import CLOSED, FINISHING, LINGERING, OPEN, Life
 from trilithon.net.outlet import Outlet
 from trilithon.net.poller import ERROR, HANGUP, READ, WRITE
@@ -292,12 +293,16 @@ class Connection(Outlet):
         if not self.dirty:
             self.soil()
 
-    def write_file(self, fd: int, offset: int, count: int) -> None:
+    def write_span(self, span: FileSpan) -> None:
         """Queue a span of a file; see Transport."""
-        self.out.append(FileSpan(fd, offset, count))
-        self.queued += count
+        self.out.append(span)
+        self.queued += span.count
         if not self.dirty:
             self.soil()
+
+    def write_file(self, fd: int, offset: int, count: int) -> None:
+        """Queue a span of a file; see Transport."""
+        self.write_span(FileSpan(os.dup(fd), offset, count))
 
     def soil(self) -> None:
         """Have the engine flush this connection at the end of the turn, unless a crew thread has it to itself."""

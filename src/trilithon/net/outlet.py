@@ -5,8 +5,8 @@ import socket
 import struct
 from typing import Any
 
+from trilithon.foundation.files import FileSpan
 from trilithon.foundation.leaf import gather, send
-from trilithon.net.files import FileSpan
 from trilithon.net.tls import TlsChannel
 from trilithon.wire.exchange import Transport
 

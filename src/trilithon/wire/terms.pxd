@@ -11,4 +11,5 @@ cdef class Terms:
     cdef readonly Stamp stamp
     cdef readonly bytes server_line
     cdef public int max_requests
+    cdef public bint early_hints
     cdef public bint closing

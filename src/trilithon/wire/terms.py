@@ -14,7 +14,8 @@ class Stamp:
 class Terms:
     """What an engine lays down for all its connections.
 
-    `read_ahead_bytes` bounds what is buffered of a body or of pipelined requests. `closing` makes every further
+    `read_ahead_bytes` bounds what is buffered of a body or of pipelined requests. `early_hints` says whether clients of HTTP/1.1 get
+    103 responses, `closing` makes every further
     response the last one of its connection.
     """
 
@@ -25,4 +26,5 @@ class Terms:
         self.stamp = stamp
         self.server_line = b"Server: " + server + b"\r\n" if server else b""
         self.max_requests = 0
+        self.early_hints = True
         self.closing = False

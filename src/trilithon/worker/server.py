@@ -162,6 +162,7 @@ class Server:
         limits = options.limits()
         read_ahead = max(limits.buffers.read_ahead_bytes, limits.buffers.request_buffer_bytes)
         terms = Terms(limits.message, read_ahead, Stamp(), options.server_header.encode("latin-1"))
+        terms.early_hints = options.early_hints
         terms.max_requests = limits.capacity.max_keep_alive_requests
         journal = open_access_log(options)
         asgi = [gateway for gateway in self.gateways if isinstance(gateway, AsgiGateway)]

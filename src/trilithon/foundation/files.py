@@ -1,4 +1,4 @@
-"""Spans of regular files, sent by the kernel where it can."""
+"""Spans of regular files: sent by the kernel where it can, read where their bytes have to be wrapped."""
 
 import os
 
@@ -6,10 +6,14 @@ CHUNK_BYTES = 262144
 
 
 class FileSpan:
-    """`count` bytes of a regular file from `offset` on, waiting in a connection's queue; owns its descriptor."""
+    """`count` bytes of a regular file from `offset` on, waiting to be sent.
+
+    The span owns the descriptor `fd` and moves no position but its own. Whoever holds the span closes it; a span that
+    is dropped closes itself.
+    """
 
     def __init__(self, fd: int, offset: int, count: int) -> None:
-        self.fd = os.dup(fd)
+        self.fd = fd
         self.offset = offset
         self.count = count
 
@@ -38,5 +42,11 @@ class FileSpan:
         return data
 
     def close(self) -> None:
-        """Give the descriptor back."""
-        os.close(self.fd)
+        """Give the descriptor back; idempotent."""
+        fd = self.fd
+        if fd >= 0:
+            self.fd = -1
+            os.close(fd)
+
+    def __del__(self) -> None:
+        self.close()
