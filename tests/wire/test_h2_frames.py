@@ -26,7 +26,7 @@ from .h2_bytes import (
 )
 
 END, WHOLE, PADDED, PRIORITIZED = h2.END_STREAM, h2.END_HEADERS, h2.PADDED, h2.PRIORITIZED
-PRIORITY_FIELDS = number(3) + b"\x10"
+PRIORITY_FIELDS = number(11) + b"\x10"
 
 
 def told(frame: Frame) -> dict[str, object]:

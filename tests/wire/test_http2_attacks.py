@@ -5,7 +5,7 @@ import pytest
 from trilithon.foundation.limits import H2Limits
 from trilithon.wire.exchange import Exchange
 from trilithon.wire.h2_codes import CONTINUATION, ENHANCE_YOUR_CALM, HEADERS, PRIORITY, WINDOW_UPDATE
-from trilithon.wire.h2_guard import BUDGETS, PINGS, PROVOKED, RESETS, SETTINGS_FRAMES
+from trilithon.wire.h2_guard import BUDGETS, DRIBBLES, PINGS, PROVOKED, RESETS, SETTINGS_FRAMES
 
 from .h2_bytes import number, raw
 from .h2_memory import GET, POST, Script, answer, block, data, headers, ping, release, reset, settings, start, update
@@ -88,6 +88,7 @@ PROVOCATIONS = {
     "window update by nothing": lambda at: update(at, 0),
     "window that overflows": lambda at: update(at, 2**31 - 1),
     "priority of a wrong size": lambda at: raw(PRIORITY, 0, at, bytes(4)),
+    "priority of itself": lambda at: raw(PRIORITY, 0, at, number(at) + b"\x00"),
     "data behind the end": lambda at: data(at, b"x"),
     "headers behind the end": lambda at: headers(at, GET),
     "less than declared": lambda at: headers(at + 2, [*POST, (b"content-length", b"1")]),
@@ -209,6 +210,31 @@ def test_window_updates_for_what_was_sent_are_no_flood():
         script.send(update(1, 1), update(0, 1))
     exchange.end(b"")
     assert script.alive()
+
+
+@pytest.mark.spec("H2-DOS-08", "H2-DOS-10")
+@pytest.mark.parametrize("of", ["stream", "connection"])
+def test_a_response_dribbles_out_so_fast_and_no_faster(of):
+    script = Script()
+    exchange = script.one(settings((4, 0 if of == "stream" else 2**20)) + headers(1, GET))
+    start(exchange)
+    exchange.write(bytes(100_000))
+    stream_id = 1 if of == "stream" else 0
+    assert flood(script, [update(stream_id, 1)] * 3000) == burst(DRIBBLES)
+    assert script.goodbye()[1] == ENHANCE_YOUR_CALM
+
+
+@pytest.mark.spec("H2-DOS-10")
+def test_small_windows_are_served_at_their_pace():
+    script = Script()
+    exchange = script.one(settings((4, 0)), headers(1, GET))
+    start(exchange)
+    exchange.end(b"x" * 2 * burst(DRIBBLES))
+    for _ in range(2 * burst(DRIBBLES)):
+        script.now += 0.05
+        script.send(update(1, 1))
+    assert script.frames()[-1].ended
+    assert not script.transport.closed
 
 
 @pytest.mark.spec("H2-DOS-06", "H2-DOS-08")

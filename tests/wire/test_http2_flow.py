@@ -456,6 +456,6 @@ def test_priorities_of_too_many_idle_streams_end_the_connection():
 @pytest.mark.spec("H-PRIO-01")
 def test_priorities_of_the_older_kind_are_ignored():
     script = Script()
-    exchange = script.one(headers(1, GET), raw(2, 0, 1, b"\x80\x00\x00\x01\x00"))
+    exchange = script.one(headers(1, GET), raw(2, 0, 1, b"\x80\x00\x00\x03\x00"))
     assert exchange.carrier.priority == DEFAULT_PRIORITY
     assert script.frames() == []

@@ -148,9 +148,50 @@ def test_padding_is_no_content_but_counts_for_the_window():
 @pytest.mark.spec("H2-STR-07")
 def test_priority_and_padding_of_headers_are_skipped():
     script = Script()
-    payload = b"\x03" + b"\x80\x00\x00\x01\xff" + block(GET) + bytes(3)
+    payload = b"\x03" + b"\x80\x00\x00\x03\xff" + block(GET) + bytes(3)
     exchange = script.one(raw(HEADERS, 0x20 | 0x8 | 0x4 | 0x1, 1, payload))
     assert exchange.head.path == b"/"
+
+
+ITSELF = 0x80000005.to_bytes(4, "big") + b"\xff"
+
+
+@pytest.mark.spec("H2-STR-08")
+def test_a_stream_cannot_depend_on_itself():
+    script = Script()
+    exchange = script.one(headers(5, GET))
+    script.send(raw(PRIORITY, 0, 5, ITSELF))
+    assert script.resets() == [(5, PROTOCOL_ERROR)]
+    assert news(exchange) == ["lost"]
+    release(exchange)
+    assert script.alive()
+
+
+@pytest.mark.spec("H2-STR-08")
+@pytest.mark.parametrize("cut", [0, 9])
+@pytest.mark.parametrize("padding", [b"", b"\x02"])
+def test_a_head_that_makes_its_stream_depend_on_itself_still_counts_for_the_table(cut, padding):
+    script = Script()
+    table = incremental(b"x-kept", b"1")
+    whole = block(GET) + table
+    flags = 0x20 | 0x01 | (0x08 if padding else 0)
+    payload = padding + ITSELF
+    if cut:
+        frames = [raw(HEADERS, flags, 5, payload + whole[:cut] + bytes(2 * len(padding))), raw(9, 4, 5, whole[cut:])]
+    else:
+        frames = [raw(HEADERS, flags | 4, 5, payload + whole + bytes(2 * len(padding)))]
+    assert script.send(*frames) == []
+    assert script.resets() == [(5, PROTOCOL_ERROR)]
+    exchange = script.one(raw(HEADERS, 0x5, 7, block(GET) + indexed(62)))
+    assert exchange.head.lines[-1].value == b"1"
+
+
+@pytest.mark.spec("H2-STR-08")
+def test_trailers_cannot_make_their_stream_depend_on_itself():
+    script = Script()
+    script.one(headers(5, POST, end=False))
+    script.send(raw(HEADERS, 0x25, 5, ITSELF))
+    assert script.resets() == [(5, PROTOCOL_ERROR)]
 
 
 @pytest.mark.spec("H2-STR-08")

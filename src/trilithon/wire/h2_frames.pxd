@@ -55,6 +55,7 @@ cdef class FrameReader:
     cdef unsigned int stream_id
     cdef readonly unsigned int block_stream
     cdef int block_flags
+    cdef unsigned int block_code
     cdef list block
     cdef Py_ssize_t block_bytes
 

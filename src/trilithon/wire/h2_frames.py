@@ -89,7 +89,8 @@ class Frame:
     """One frame received. Which fields hold something depends on `kind`; `flags` are those that the kind has.
 
     * DATA: `payload` without padding; `flow_bytes`, what it counts for flow control, with padding.
-    * HEADERS: `payload` is the whole field block, whatever CONTINUATION frames it came in. Priority is dropped.
+    * HEADERS: `payload` is the whole field block, whatever CONTINUATION frames it came in. Priority is dropped; where
+      it makes the stream depend on itself `code` is the error of the stream that this is, once the block is decoded.
     * RST_STREAM: `number` is the error code. WINDOW_UPDATE: `number` is the increment, which is not zero.
     * SETTINGS: `settings` are the (identifier, value) pairs, in order, each legal by itself.
     * PING: `payload` is what an acknowledgement repeats.
@@ -134,6 +135,7 @@ class FrameReader:
         self.stream_id: int = 0
         self.block_stream: int = 0
         self.block_flags: int = 0
+        self.block_code: int = 0
         self.block: list[bytes] = []
         self.block_bytes: int = 0
 
@@ -282,6 +284,8 @@ class FrameReader:
             start += 1
         elif end - start < fixed:
             raise H2Error(FRAME_SIZE_ERROR, "frame too small for what its flags announce")
+        if fixed and read_number(self.data, start) & 0x7FFFFFFF == self.stream_id:
+            frame.code = PROTOCOL_ERROR
         start += fixed
         frame.flags = self.flags & (END_STREAM | END_HEADERS)
         if end - start > self.max_block_bytes:
@@ -291,6 +295,7 @@ class FrameReader:
             return frame
         self.block_stream = self.stream_id
         self.block_flags = frame.flags
+        self.block_code = frame.code
         self.block.append(self.data[start:end])
         self.block_bytes = end - start
         return None
@@ -311,6 +316,7 @@ class FrameReader:
         frame.kind = HEADERS
         frame.flags = self.block_flags | END_HEADERS
         frame.stream_id = self.block_stream
+        frame.code = self.block_code
         frame.payload = b"".join(self.block)
         self.block_stream = 0
         self.block = []
@@ -333,6 +339,9 @@ class FrameReader:
         elif kind == PRIORITY:
             if self.length != 5:
                 raise H2Error(FRAME_SIZE_ERROR, "PRIORITY of a wrong size", self.stream_id)
+            if read_number(data, start) & 0x7FFFFFFF == self.stream_id:
+                # Priority is ignored, but peers test for this and RFC 7540 5.3.1 asked for it.
+                raise H2Error(PROTOCOL_ERROR, "stream depends on itself", self.stream_id)
         elif kind == GOAWAY:
             frame.number = read_number(data, start) & 0x7FFFFFFF
             frame.code = read_number(data, start + 4)

@@ -12,6 +12,7 @@ PINGS = 4
 EMPTY_FRAMES = 5
 WINDOW_FRAMES = 6
 IDLE_FRAMES = 7
+DRIBBLES = 8
 
 # How many at once, and how many a second on top.
 BUDGETS: list[tuple[str, float, float]] = [
@@ -23,9 +24,12 @@ BUDGETS: list[tuple[str, float, float]] = [
     ("empty DATA", 100.0, 10.0),  # CVE-2019-9518
     ("WINDOW_UPDATE", 2000.0, 100.0),
     ("frames without effect", 2000.0, 100.0),  # PRIORITY, unknown types, resets of what is over: CVE-2019-9513
+    ("window updates of a few octets", 500.0, 50.0),  # each lets one small frame out, CVE-2019-9511
 ]
 # Each DATA frame sent may be answered by so many window updates.
 UPDATES_PER_FRAME = 4.0
+# Updates by less, while something waits for them, are dribbles.
+DRIBBLE_BYTES = 256
 
 
 class Guard:

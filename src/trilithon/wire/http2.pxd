@@ -25,6 +25,7 @@ cdef Py_ssize_t MAX_KEPT_BLOCK_BYTES
 cdef Py_ssize_t MAX_CONTROL_BYTES
 cdef Py_ssize_t MAX_PIECES
 cdef Py_ssize_t SMALL_PIECE_BYTES
+cdef unsigned int DRIBBLE_BYTES
 
 cdef class Http2(Session):
     cdef readonly FrameReader reader
@@ -57,7 +58,7 @@ cdef class Http2(Session):
     @cython.locals(exchange=Exchange, receiver=Receiver)
     cpdef finish_body(self, Stream stream)
     cpdef receive_stray(self, unsigned int stream_id)
-    @cython.locals(stream_id="unsigned int", stream=Stream)
+    @cython.locals(stream_id="unsigned int", stream=Stream, small=bint)
     cpdef receive_update(self, Frame frame)
     @cython.locals(stream_id="unsigned int", stream=Stream)
     cpdef receive_reset(self, Frame frame)

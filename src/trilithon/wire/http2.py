@@ -35,6 +35,8 @@ from trilithon.wire.h2_frames import (
     write_window_update,
 )
 from trilithon.wire.h2_guard import (
+    DRIBBLE_BYTES,
+    DRIBBLES,
     EMPTY_FRAMES,
     IDLE_FRAMES,
     PINGS,
@@ -184,6 +186,8 @@ class Http2(Session):
         self.last_id = stream_id
         try:
             head = self.read_head(frame.payload)
+            if frame.code:
+                raise H2Error(frame.code, "stream depends on itself", stream_id)
             if len(self.streams) + len(self.cancelled) >= self.limits.h2_max_streams:
                 self.guard.spend(REFUSED, self.now)
                 self.closed.note(stream_id, BY_US)
@@ -260,6 +264,8 @@ class Http2(Session):
         """End a body with a trailer section; raises H2Error and HpackError."""
         try:
             fields = self.decoder.decode(frame.payload, True)
+            if frame.code:
+                raise H2Error(frame.code, "stream depends on itself", stream.stream_id)
             if stream.state is not OPEN_BOTH:
                 raise H2Error(STREAM_CLOSED, "HEADERS behind the end of the stream", stream.stream_id)
             if not frame.flags & END_STREAM:
@@ -342,11 +348,16 @@ class Http2(Session):
         """Take a window update; raises H2Error."""
         self.guard.spend(WINDOW_FRAMES, self.now)
         stream_id = frame.stream_id
+        small = frame.number < DRIBBLE_BYTES
         if not stream_id:
+            if small and self.sender.schedule.count:
+                self.guard.spend(DRIBBLES, self.now)
             self.sender.open_window(frame.number)
             return
         stream = self.streams.get(stream_id)
         if stream is not None:
+            if small and stream.queued:
+                self.guard.spend(DRIBBLES, self.now)
             self.sender.open_stream(stream, frame.number)
         elif self.is_idle(stream_id):
             raise H2Error(PROTOCOL_ERROR, "WINDOW_UPDATE on an idle stream")
