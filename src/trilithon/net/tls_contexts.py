@@ -88,7 +88,7 @@ def load_pair(context: Context, pair: Pair, password: str) -> Leaf:
     key_option = "keyfile" if pair.option == "certfile" and pair.keyfile != pair.certfile else pair.option
     key = text if pair.keyfile == pair.certfile else _read(key_option, pair.keyfile)
     if "PRIVATE KEY-----" not in key:
-        where = "; name the file of the key with keyfile" if pair.keyfile == pair.certfile == text else ""
+        where = "; put it beside as NAME.key" if pair.option == "cert_dir" else "; name its file with keyfile"
         raise ConfigError(key_option, pair.keyfile, f"holds no private key in PEM{where}")
     asked: list[bool] = []
 
