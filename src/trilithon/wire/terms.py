@@ -14,9 +14,8 @@ class Stamp:
 class Terms:
     """What an engine lays down for all its connections.
 
-    `read_ahead_bytes` bounds what is buffered of a body or of pipelined requests. `early_hints` says whether clients of HTTP/1.1 get
-    103 responses, `closing` makes every further
-    response the last one of its connection.
+    `read_ahead_bytes` bounds what is buffered of a body or of pipelined requests. `early_hints` says whether clients of
+    HTTP/1.1 get 103 responses. `closing` makes every further response the last one of its connection.
     """
 
     def __init__(self, limits: MessageLimits, read_ahead_bytes: int, stamp: Stamp, server: bytes = b"") -> None:
