@@ -59,7 +59,7 @@ def test_a_client_shows_who_it_is(
     client = MemoryClient(asking, context_of(authority, tmp_path, signed, version)).shake()
     client.send(b"x")
     facts = client.channel.facts()
-    assert facts.client_chain == (signed.pem,)
+    assert facts.client_chain[0] == signed.pem
     assert facts.client_name == signed.certificate.subject.rfc4514_string() == "CN=jane,O=Doe\\, Jane,C=DE"
     assert facts.client_error is None
     assert facts.version == {"TLSv1.2": 0x0303, "TLSv1.3": 0x0304}[client.tls.version() or ""]
@@ -117,6 +117,22 @@ def test_intermediate_certificates_are_told_where_python_can(authority: Authorit
     client = MemoryClient(store_for(authority, tmp_path, "required"), context).shake()
     chain = client.channel.facts().client_chain
     assert chain == ((signed.pem, authority.pem) if sys.version_info >= (3, 13) else (signed.pem,))
+
+
+@pytest.mark.spec("A-XTLS-03")
+@VERSIONS
+def test_a_resumed_session_still_tells_who_it_is(
+    asking: TlsStore, authority: Authority, tmp_path: Path, version: ssl.TLSVersion
+) -> None:
+    signed = authority.client()
+    context = context_of(authority, tmp_path, signed, version)
+    first = MemoryClient(asking, context).shake()
+    first.answer(b"x")
+    second = MemoryClient(asking, context, session=first.tls.session).shake()
+    assert second.tls.session_reused
+    facts = second.channel.facts()
+    assert facts.client_chain[0] == signed.pem
+    assert facts.client_name == "CN=jane,O=Doe\\, Jane,C=DE"
 
 
 NAMES = [

@@ -48,12 +48,13 @@ def gather_facts(conversation: Conversation) -> TlsFacts:
 
 def client_chain(conversation: Conversation) -> tuple[str, ...]:
     """Return what the client sent to prove who it is as PEM texts, its own certificate first; empty for nothing."""
+    own = conversation.getpeercert(True)
+    if not own:
+        # Not asked for the chain then: Python 3.13.0 raises where there is none.
+        return ()
     # Public from Python 3.13 on; before, and in a resumed session, the client's own certificate is all there is.
-    if hasattr(conversation, "get_unverified_chain"):
-        chain = list(conversation.get_unverified_chain() or ())
-    else:
-        own = conversation.getpeercert(True)
-        chain = [own] if own else []
+    unverified = getattr(conversation, "get_unverified_chain", None)
+    chain = (unverified() if unverified is not None else None) or [own]
     return tuple(ssl.DER_cert_to_PEM_cert(each) for each in chain)
 
 
