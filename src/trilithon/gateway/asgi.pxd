@@ -17,6 +17,7 @@ cdef class AsgiGateway(Gateway):
     cdef public object on_ended
     cdef public object on_leave
 
+    @cython.locals(head=RequestHead)
     cpdef start(self, Exchange exchange)
     cdef launch(self, Call call, dict scope)
     @cython.locals(scope=dict)

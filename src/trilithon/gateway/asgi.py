@@ -11,7 +11,7 @@ from trilithon.foundation.limits import SocketLimits
 from trilithon.gateway.asgi_call import App, Call, Gateway, Scope
 from trilithon.gateway.asgi_http import HttpCall
 from trilithon.gateway.asgi_socket import SocketCall, SocketTerms
-from trilithon.wire.exchange import Exchange, describe
+from trilithon.wire.exchange import OPEN, Exchange, describe
 from trilithon.wire.handshake import HandshakeError, is_handshake, read_handshake
 
 log = logging.getLogger("trilithon.error")
@@ -44,7 +44,8 @@ class AsgiGateway(Gateway):
 
     def start(self, exchange: Exchange) -> None:
         """Begin a call; on Python 3.12 and later it runs at once up to its first wait."""
-        if exchange.head.upgrade is not None and is_handshake(exchange.head):
+        head = exchange.head
+        if (head.upgrade is not None or head.protocol is not None) and is_handshake(head):
             self.start_socket(exchange)
             return
         self.launch(HttpCall(self, exchange), self.build_scope(exchange))
@@ -61,14 +62,16 @@ class AsgiGateway(Gateway):
             call.task = task
 
     def start_socket(self, exchange: Exchange) -> None:
-        """Begin the call for a WebSocket, or refuse a handshake that is none (RFC 6455 4.2)."""
+        """Begin the call for a WebSocket, or refuse a handshake that is none (RFC 6455 4.2, RFC 8441 5)."""
         try:
             handshake = read_handshake(exchange.head)
         except HandshakeError as error:
             exchange.refuse(error.status, error.lines)
             return
         origins = self.sockets.origins
-        if origins and handshake.origin not in origins:
+        if exchange.head.protocol is not None and exchange.inbound is not OPEN:
+            exchange.refuse(400)  # the client has ended the stream that was to be the connection
+        elif origins and handshake.origin not in origins:
             exchange.refuse(403)
         elif self.stopping:
             exchange.refuse(503)

@@ -9,7 +9,7 @@ from trilithon.foundation.limits import SocketLimits
 from trilithon.gateway.asgi_call import Call, Gateway, Message, to_bytes
 from trilithon.gateway.awaitable import SENT, Failed
 from trilithon.wire.deflate import negotiate
-from trilithon.wire.exchange import ENDED, FLOWING, LOST, OPEN, Exchange, SocketAnswer, describe
+from trilithon.wire.exchange import COMPLETE, ENDED, FLOWING, LOST, OPEN, Exchange, SocketAnswer, describe
 from trilithon.wire.fanout import Fanout
 from trilithon.wire.frame import LOST_CODE, NORMAL, RESTART, SERVER_ERROR, app_close
 from trilithon.wire.handshake import Handshake, is_forbidden
@@ -169,6 +169,8 @@ class SocketCall(Call):
         head = asgi_head(message["status"])
         if head.status > 599:
             raise AppValueError(f"status {head.status} is not one of 200 to 599")
+        if head.status < 300 and self.exchange.head.protocol is not None:
+            raise AppValueError(f"status {head.status} denies no WebSocket over HTTP/2, it accepts it (RFC 8441 5)")
         head.read_asgi(message.get("headers", ()))
         self.exchange.must_close = True
         self.exchange.respond(head)
@@ -280,15 +282,21 @@ class SocketCall(Call):
             self.lost()
 
     def body_arrived(self) -> None:
-        """See Receiver."""
-        self.pump()
+        """See Receiver; over HTTP/1.1 there is no body to complete before the stream begins."""
+        if self.exchange.inbound is COMPLETE:
+            self.peer_ended()
+        else:
+            self.pump()
 
     def peer_ended(self) -> None:
-        """See Receiver."""
+        """See Receiver: of a WebSocket the end of one side is the end (RFC 8441 5, RFC 6455 7.1.4)."""
         if self.socket is not None:
             self.pump()
         elif self.standing is CONNECTING:
-            self.exchange.abort()
+            if self.exchange.head.protocol is None:
+                self.exchange.abort()
+            else:
+                self.exchange.refuse(400)
             self.lost()
         else:
             self.wake_all()

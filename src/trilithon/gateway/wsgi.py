@@ -12,6 +12,7 @@ from trilithon.gateway.wsgi_environ import base_environ, fill_environ
 from trilithon.gateway.wsgi_file import FileWrapper
 from trilithon.gateway.wsgi_input import InputStream
 from trilithon.wire.exchange import COMPLETE, ENDED, FLOWING, HELD, LOST, OPEN, Exchange, Receiver, describe
+from trilithon.wire.http2 import ALLOW
 from trilithon.wire.response import ResponseHead, wsgi_head
 
 log = logging.getLogger("trilithon.error")
@@ -236,6 +237,10 @@ class WsgiGateway:
         """Return whether the call can begin now; when not, `start` will be called once it can."""
         if self.refuse_underscores and has_underscore(exchange.head.fields):
             exchange.refuse(400)
+            return False
+        if exchange.head.protocol is not None:
+            # A WebSocket over HTTP/2 is no request that an application of WSGI could answer.
+            exchange.refuse(405, ALLOW)
             return False
         if exchange.inbound is not OPEN:
             return exchange.inbound is COMPLETE

@@ -23,7 +23,6 @@ cdef bytes VALUE_BYTES
 
 cdef class H2Head(RequestHead):
     cdef readonly int priority
-    cdef readonly bytes protocol
 
 cdef class Pseudo:
     cdef readonly bytes method

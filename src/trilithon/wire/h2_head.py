@@ -32,14 +32,12 @@ PRIORITY_FIELD = b"priority"
 class H2Head(RequestHead):
     """A request head as HTTP/2 brings it; one object may stand for every request with the same field block.
 
-    `priority` is what it asks for, see `pack_priority`. `protocol` is the :protocol of an Extended CONNECT (RFC 8441),
-    None for every other request.
+    `priority` is what it asks for, see `pack_priority`.
     """
 
     def __init__(self, start: RequestStart) -> None:
         super().__init__(start)
         self.priority: int = DEFAULT_PRIORITY
-        self.protocol: bytes | None = None
 
 
 class Pseudo:

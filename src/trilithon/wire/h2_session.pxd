@@ -46,5 +46,6 @@ cdef class Session(Link):
     @cython.locals(stream=Stream)
     cpdef look(self, double now)
     cpdef bint is_late(self, int what, bint waiting, double limit_s) except -1
-    @cython.locals(limit_s=double, exchange=Exchange, receiver=Receiver)
+    @cython.locals(limit_s=double, whole=bint, exchange=Exchange, receiver=Receiver)
     cpdef check_stream(self, Stream stream, double now)
+    cpdef check_lingering(self, Stream stream, double now)

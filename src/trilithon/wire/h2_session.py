@@ -29,7 +29,18 @@ from trilithon.wire.h2_frames import (
     write_window_update,
 )
 from trilithon.wire.h2_guard import PROVOKED, Guard
-from trilithon.wire.h2_stream import BY_END, BY_PEER, BY_US, CLOSED, OPEN_BOTH, PEER_DONE, ClosedStreams, Link, Stream
+from trilithon.wire.h2_stream import (
+    BY_END,
+    BY_PEER,
+    BY_US,
+    CLOSED,
+    OPEN_BOTH,
+    PEER_DONE,
+    WE_DONE,
+    ClosedStreams,
+    Link,
+    Stream,
+)
 from trilithon.wire.phase import STREAMS
 from trilithon.wire.response import SentLine
 from trilithon.wire.terms import Terms
@@ -151,13 +162,23 @@ class Session(Link):
     def sent(self, stream: Stream) -> None:
         """Close a stream behind its response; see Link.
 
-        A client that is still sending is told to stop, without an error (RFC 9113 8.1): what else comes is dropped.
+        A client that is still sending is told to stop, without an error (RFC 9113 8.1): what else comes is dropped. Of
+        a WebSocket the client has an end to send as well, and a moment to do so.
         """
+        exchange = stream.exchange
+        if exchange is not None and stream.is_tunnel():
+            # A client may end any number of sockets whose calls take long to notice.
+            self.keep_cancelled(stream, exchange)
+            if stream.state is OPEN_BOTH and self.timeouts.linger_timeout_s:
+                stream.state = WE_DONE
+                stream.exchange = None
+                self.transport.ended(exchange)
+                return
         how = BY_END
         if stream.state is OPEN_BOTH:
             how = BY_US
             self.sender.write(write_reset(stream.stream_id, NO_ERROR))
-        exchange = self.close_stream(stream, how)
+        self.close_stream(stream, how)
         if exchange is not None and stream.delivered:
             self.transport.ended(exchange)
         self.part()
@@ -250,9 +271,9 @@ class Session(Link):
         self.end_seen = True
         for stream in list(self.streams.values()):
             exchange = stream.exchange
-            if stream.state is OPEN_BOTH:
+            if exchange is None or stream.state is OPEN_BOTH:
                 self.drop(stream, BY_PEER)
-            elif exchange is not None:
+            else:
                 exchange.half_closed = True
                 receiver = exchange.receiver  # held: it may take itself off the exchange
                 if receiver is not None:
@@ -336,12 +357,14 @@ class Session(Link):
         """End a stream whose client neither opens its window nor sends what the application waits for."""
         exchange = stream.exchange
         if exchange is None:
+            self.check_lingering(stream, now)
             return
         receiver = exchange.receiver  # held: it may take itself off the exchange
         if exchange.ticks and receiver is not None:
             receiver.tick(now)
+        whole = stream.state is PEER_DONE or stream.is_tunnel()
         limit_s = self.timeouts.request_timeout_s
-        if limit_s and stream.state is PEER_DONE and not exchange.ticks and now - exchange.opened_at >= limit_s:
+        if limit_s and whole and not exchange.ticks and now - exchange.opened_at >= limit_s:
             # The application did not answer in time: its response is not waited for any longer.
             exchange.refuse(503)
             if receiver is not None:
@@ -357,7 +380,7 @@ class Session(Link):
                 self.drop(stream, BY_US)
                 return
         limit_s = self.timeouts.body_timeout_s
-        if stream.state is not OPEN_BOTH or exchange.body_bytes or exchange.ticks or not limit_s:
+        if whole or exchange.body_bytes or not limit_s:
             stream.seen_at = 0.0
         elif not stream.seen_at:
             stream.seen_at = now
@@ -368,3 +391,11 @@ class Session(Link):
             else:
                 stream.seen_at = now
                 stream.body_seen = stream.body_size
+
+    def check_lingering(self, stream: Stream, now: float) -> None:
+        """Close a stream whose client does not end a WebSocket that is over."""
+        if not stream.seen_at:
+            stream.seen_at = now
+        elif now - stream.seen_at >= self.timeouts.linger_timeout_s:
+            self.sender.write(write_reset(stream.stream_id, NO_ERROR))
+            self.drop(stream, BY_US)

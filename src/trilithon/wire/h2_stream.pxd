@@ -48,4 +48,6 @@ cdef class Stream(Carrier):
     cdef public double seen_at
     cdef public double stalled_at
 
+    @cython.locals(exchange=Exchange)
+    cpdef bint is_tunnel(self) except -1
     cpdef send_trailers(self, Exchange exchange, list lines)

@@ -4,7 +4,8 @@ from collections import deque
 from enum import Enum
 
 from trilithon.foundation.errors import ClientDisconnected, InternalError
-from trilithon.wire.exchange import Carrier, Exchange, Transport
+from trilithon.wire.exchange import COMPLETE, Carrier, Exchange, SocketAnswer, Transport
+from trilithon.wire.handshake import Handshake, accepting_head
 from trilithon.wire.protocol import Protocol
 from trilithon.wire.response import SentLine
 
@@ -12,16 +13,18 @@ from trilithon.wire.response import SentLine
 class StreamState(Enum):
     """Where a stream stands (RFC 9113 5.1); one that is idle or closed has no object.
 
-    Half-closed (local) does not occur: a response that ends before its request does is followed by a reset with
-    NO_ERROR (RFC 9113 8.1).
+    A response that ends before its request does is followed by a reset with NO_ERROR (RFC 9113 8.1), so half-closed
+    (local) is what a WebSocket alone comes to, while the client's end is waited for.
     """
 
     OPEN = "open"
+    HALF_CLOSED_LOCAL = "half-closed (local)"
     HALF_CLOSED_REMOTE = "half-closed (remote)"
     CLOSED = "closed"
 
 
 OPEN_BOTH = StreamState.OPEN
+WE_DONE = StreamState.HALF_CLOSED_LOCAL
 PEER_DONE = StreamState.HALF_CLOSED_REMOTE
 CLOSED = StreamState.CLOSED
 
@@ -88,7 +91,8 @@ class Stream(Carrier):
     it has sent since it was last credited. `queue` holds what waits for a window or for its turn, `queued` bytes
     without the first `offset` of the first piece; `final` says that nothing comes behind it, but for `trailers`.
     `delivered` says that the gateway has seen the exchange, `engaged` that an application works on it.
-    `seen_at` and `stalled_at` are when a look at the clock found `body_seen` and a closed window, zero for never.
+    `seen_at` and `stalled_at` are when a look at the clock found `body_seen` and a closed window, zero for never. A
+    stream that is half-closed (local) has no exchange any more.
     """
 
     def __init__(self, link: Link, transport: Transport, stream_id: int, priority: int) -> None:
@@ -119,6 +123,11 @@ class Stream(Carrier):
         self.seen_at = 0.0
         self.stalled_at = 0.0
 
+    def is_tunnel(self) -> bool:
+        """Tell whether this is the stream of an Extended CONNECT (RFC 8441), while it is not closed."""
+        exchange = self.exchange
+        return exchange is None or exchange.head.protocol is not None
+
     def send(self, exchange: Exchange, data: bytes, final: bool) -> None:
         """Send a piece of the response; raises ClientDisconnected when the stream is over. See Carrier."""
         if self.state is CLOSED or self.final:
@@ -136,6 +145,16 @@ class Stream(Carrier):
     def send_file(self, exchange: Exchange, fd: int, offset: int, count: int) -> None:
         """Refuse: the bytes of a file have to be cut into frames, so whoever owns the file reads it."""
         raise InternalError("send_file is not carried by HTTP/2")
+
+    def switch(self, exchange: Exchange, handshake: Handshake, answer: SocketAnswer) -> None:
+        """Accept a WebSocket with a 200 that leaves the stream open both ways (RFC 8441 5); see Carrier."""
+        if self.state is CLOSED or self.headed:
+            raise ClientDisconnected("the stream is over")
+        if self.state is PEER_DONE:
+            exchange.inbound = COMPLETE
+        exchange.response = accepting_head(handshake, answer.protocol, answer.extensions, answer.lines)
+        self.link.respond(self, b"", False)
+        exchange.response = None  # the bytes of a WebSocket have no length to keep to
 
     def inform(self, exchange: Exchange, status: int, block: bytes) -> None:
         """Send an interim response, unless the final one has begun; 101 does not exist (RFC 9113 8.6)."""

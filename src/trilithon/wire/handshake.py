@@ -1,4 +1,4 @@
-"""The opening handshake of a WebSocket over HTTP/1.1: what the client asked for, and the 101 (RFC 6455 4.2)."""
+"""The opening handshake of a WebSocket: what the client asked for, and what accepts it (RFC 6455 4.2, RFC 8441 5)."""
 
 import re
 from base64 import b64encode
@@ -7,13 +7,15 @@ from hashlib import sha1
 from trilithon.foundation.errors import AppValueError, PeerError
 from trilithon.wire.head import RequestHead
 from trilithon.wire.octets import TOKEN_BYTES
+from trilithon.wire.response import ResponseHead, SentLine, asgi_head
 
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 BASE64_BYTES = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 
 ALLOW_LINES = b"Allow: GET\r\n"
 # The server's own answers add `Connection: close` themselves; a 426 has to name Upgrade as well (RFC 9110 7.8).
-VERSION_LINES = b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+VERSION_LINE = b"Sec-WebSocket-Version: 13\r\n"
+VERSION_LINES = b"Upgrade: websocket\r\nConnection: Upgrade\r\n" + VERSION_LINE
 SWITCHING = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
 
 # What is decided by the handshake, or would frame a body that a 101 does not have (RFC 9110 8.6, RFC 9112 6.1).
@@ -60,7 +62,10 @@ class Offer:
 
 
 class Handshake:
-    """A valid opening handshake: `key` as received, subprotocols and extensions in the client's order of preference."""
+    """A valid opening handshake: subprotocols and extensions are in the client's order of preference.
+
+    `key` is the one of HTTP/1.1 as received, b"" for a stream that has none (RFC 8441 5).
+    """
 
     __slots__ = ("key", "offers", "origin", "protocols")
 
@@ -74,27 +79,30 @@ class Handshake:
 def is_handshake(head: RequestHead) -> bool:
     """Tell whether a request, whatever its method, asks to become a WebSocket.
 
-    The head has dropped Upgrade already where Connection does not name it, and in HTTP/1.0 (RFC 9110 7.8).
+    The head has dropped Upgrade already where Connection does not name it, and in HTTP/1.0 (RFC 9110 7.8). An Extended
+    CONNECT is read for no other protocol.
     """
-    return head.upgrade is not None and b"websocket" in head.upgrade
+    return head.protocol is not None or (head.upgrade is not None and b"websocket" in head.upgrade)
 
 
 def read_handshake(head: RequestHead) -> Handshake:
     """Check and read the handshake of a request for which `is_handshake` holds.
 
-    Raises HandshakeError: 405 for a method other than GET, 426 for a version that is not spoken here, else 400.
+    Raises HandshakeError: 405 for a method other than GET, 426 for a version that is not spoken here, else 400. An
+    Extended CONNECT, whose stream is the connection, has no key, and nothing to upgrade (RFC 8441 5).
     """
-    if head.method != "GET":
+    plain = head.protocol is None
+    if plain and head.method != "GET":
         raise HandshakeError(405, "WebSocket handshake that is no GET", "RFC 6455 4.2.1", ALLOW_LINES)
-    if head.length > 0 or head.chunked:
+    if head.length > 0 or head.chunked or (head.length == 0 and not plain):
         raise HandshakeError(400, "WebSocket handshake with a body", "RFC 6455 4.1")
     values: dict[bytes, list[bytes]] = {}
     for line in head.lines:
         name, value = line.pair
         if name.startswith(b"sec-websocket-") or name == b"origin":
             values.setdefault(name, []).append(value)
-    check_version(values.get(b"sec-websocket-version", []))
-    key = single_key(values.get(b"sec-websocket-key", []))
+    check_version(values.get(b"sec-websocket-version", []), plain)
+    key = single_key(values.get(b"sec-websocket-key", [])) if plain else b""
     origins = values.get(b"origin", [None])
     if len(origins) > 1:
         # An application may look at either of two, and an allow-list at the other (RFC 6454 7.3).
@@ -105,12 +113,13 @@ def read_handshake(head: RequestHead) -> Handshake:
     return handshake
 
 
-def check_version(values: list[bytes]) -> None:
+def check_version(values: list[bytes], plain: bool) -> None:
     """Accept exactly one version field that says 13; raises HandshakeError (RFC 6455 4.2.2, 11.3.5)."""
     if len(values) > 1 or (values and b"," in values[0]):
         raise HandshakeError(400, "more than one Sec-WebSocket-Version", "RFC 6455 11.3.5")
     if not values or values[0] != b"13":
-        raise HandshakeError(426, "WebSocket version other than 13", "RFC 6455 4.4", VERSION_LINES)
+        status, lines = (426, VERSION_LINES) if plain else (400, VERSION_LINE)
+        raise HandshakeError(status, "WebSocket version other than 13", "RFC 6455 4.4", lines)
 
 
 def single_key(values: list[bytes]) -> bytes:
@@ -188,14 +197,37 @@ def switching_head(handshake: Handshake, protocol: str | None, extensions: bytes
     """
     parts = [SWITCHING, accept_value(handshake.key), b"\r\n"]
     if protocol is not None:
-        if protocol not in handshake.protocols:
-            raise AppValueError(f"subprotocol {protocol!r} is none of the client's: {handshake.protocols!r}")
+        check_protocol(handshake, protocol)
         parts.append(b"Sec-WebSocket-Protocol: %b\r\n" % protocol.encode("ascii"))
     if extensions:
         parts.append(b"Sec-WebSocket-Extensions: %b\r\n" % extensions)
     parts += lines
     parts.append(b"\r\n")
     return b"".join(parts)
+
+
+def accepting_head(
+    handshake: Handshake, protocol: str | None, extensions: bytes, lines: list[SentLine]
+) -> ResponseHead:
+    """Return the head that accepts the WebSocket of an Extended CONNECT (RFC 8441 5); see `switching_head`."""
+    fields = []
+    if protocol is not None:
+        check_protocol(handshake, protocol)
+        fields.append((b"sec-websocket-protocol", protocol.encode("ascii")))
+    if extensions:
+        fields.append((b"sec-websocket-extensions", extensions))
+    head = asgi_head(200)
+    head.read_asgi(fields)
+    for line in lines:
+        if not line.role or head.note(line, False):
+            head.lines.append(line)
+    return head
+
+
+def check_protocol(handshake: Handshake, protocol: str) -> None:
+    """Raise AppValueError for a subprotocol that the client did not offer."""
+    if protocol not in handshake.protocols:
+        raise AppValueError(f"subprotocol {protocol!r} is none of the client's: {handshake.protocols!r}")
 
 
 def is_forbidden(name: bytes) -> bool:

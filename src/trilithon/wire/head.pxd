@@ -20,6 +20,7 @@ cdef class RequestHead:
     cdef readonly bint typed
     cdef readonly bint upgrades
     cdef readonly list upgrade
+    cdef readonly bytes protocol
     cdef readonly bytes codings
 
     @cython.locals(role=int, options=int)

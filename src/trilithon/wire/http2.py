@@ -49,7 +49,7 @@ from trilithon.wire.h2_guard import (
 from trilithon.wire.h2_head import H2Head, H2HeadReader, check_trailers
 from trilithon.wire.h2_priority import read_priority
 from trilithon.wire.h2_session import LEAVING, NEW, OVER, RETIRE_PING, RETIRING, Session
-from trilithon.wire.h2_stream import BY_END, BY_PEER, BY_US, CLOSED, OPEN_BOTH, PEER_DONE, Stream
+from trilithon.wire.h2_stream import BY_END, BY_PEER, BY_US, CLOSED, PEER_DONE, Stream
 from trilithon.wire.hpack import Decoder, HpackError
 from trilithon.wire.terms import Terms
 
@@ -266,9 +266,9 @@ class Http2(Session):
             fields = self.decoder.decode(frame.payload, True)
             if frame.code:
                 raise H2Error(frame.code, "stream depends on itself", stream.stream_id)
-            if stream.state is not OPEN_BOTH:
+            if stream.state is PEER_DONE:
                 raise H2Error(STREAM_CLOSED, "HEADERS behind the end of the stream", stream.stream_id)
-            if not frame.flags & END_STREAM:
+            if not frame.flags & END_STREAM or stream.is_tunnel():
                 raise H2Error(PROTOCOL_ERROR, "HEADERS that do not end the stream", stream.stream_id)
             check_trailers(fields)
         except PeerError as error:
@@ -289,22 +289,28 @@ class Http2(Session):
         if stream is None:
             self.receive_stray(frame.stream_id)
             return
-        if stream.state is not OPEN_BOTH:
+        if stream.state is PEER_DONE:
             raise H2Error(STREAM_CLOSED, "DATA behind the end of the stream", frame.stream_id)
         stream.window_in -= size
         stream.taken += size
         if stream.window_in < 0:
             raise H2Error(FLOW_CONTROL_ERROR, "more data than the stream's window", frame.stream_id)
         exchange = stream.exchange
-        assert exchange is not None, "a stream that is not closed has its exchange"
         payload = frame.payload
         ended = frame.flags & END_STREAM
+        if exchange is None:
+            # What a WebSocket that is over for us still sends, until the client has ended it too.
+            if ended:
+                self.close_stream(stream, BY_END)
+            elif not payload:
+                self.guard.spend(EMPTY_FRAMES, self.now)
+            return
         if payload:
             stream.body_size += len(payload)
             if 0 <= stream.length < stream.body_size:
                 raise H2Error(PROTOCOL_ERROR, "more content than Content-Length", frame.stream_id)
             most = self.terms.limits.max_body_bytes
-            if most and stream.body_size > most:
+            if most and stream.body_size > most and not stream.is_tunnel():
                 self.give_up(stream, 413)
                 return
             if not stream.final:
