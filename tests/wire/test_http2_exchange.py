@@ -2,7 +2,7 @@
 
 import pytest
 
-from trilithon.foundation.errors import AppValueError, ClientDisconnected, InternalError
+from trilithon.foundation.errors import AppValueError, ClientDisconnected
 from trilithon.wire.exchange import Inbound, Outbound
 from trilithon.wire.h2_codes import (
     ACK,
@@ -266,15 +266,6 @@ def test_an_early_answer_stops_the_upload_without_an_error():
     assert {sent.kind for sent in script.frames()} == {WINDOW_UPDATE}
     assert exchange.body_bytes == 0
     assert script.alive()
-
-
-def test_files_are_left_to_who_has_them():
-    script = Script()
-    exchange = script.one(headers(1, GET))
-    with pytest.raises(InternalError, match="not carried"):
-        exchange.carrier.send_file(exchange, 0, 0, 1)
-    answer(exchange, b"read instead")
-    assert content(script.frames(), 1) == b"read instead"
 
 
 def test_trailers_end_a_response():

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from trilithon.foundation.errors import AppStateError
+from trilithon.foundation.files import FileSpan
 from trilithon.wire.exchange import HELD, Exchange
 
 # Only where these types hand out a descriptor is what they read what the descriptor holds: a GzipFile's is not.
@@ -43,13 +44,13 @@ class FileWrapper:
         if span is None:
             return False
         if not started or exchange.outbound is not HELD:
+            span.close()
             raise AppStateError("the application returned without calling start_response (PEP 3333)")
-        fd, offset, count = span
-        exchange.end_with_file(fd, offset, count)
+        exchange.end_with_file(span)
         return True
 
-    def span(self) -> tuple[int, int, int] | None:
-        """Return descriptor, position and remaining size of a regular file, None for anything else."""
+    def span(self) -> FileSpan | None:
+        """Return what is left of a regular file, with a descriptor of its own, None for anything else."""
         if type(self.file) not in RAW_TYPES:
             return None
         try:
@@ -58,6 +59,6 @@ class FileWrapper:
             if not stat.S_ISREG(status.st_mode):
                 return None
             position = self.file.tell()
+            return FileSpan(os.dup(fd), position, max(0, status.st_size - position))
         except (OSError, ValueError):
             return None
-        return fd, position, max(0, status.st_size - position)

@@ -4,9 +4,11 @@ import _thread
 from collections.abc import Callable
 from typing import TypeVar
 
+from trilithon.foundation.files import FileSpan
 from trilithon.net.connection import Owner
 from trilithon.net.shared_stream import Waiter
 from trilithon.wire.exchange import LOST, OPEN, Carrier, Exchange
+from trilithon.wire.response import SentLine
 
 T = TypeVar("T")
 
@@ -45,9 +47,13 @@ class RemoteStream(Carrier):
         """See Carrier."""
         self.across(lambda: self.stream.send(exchange, data, final))
 
-    def send_file(self, exchange: Exchange, fd: int, offset: int, count: int) -> None:
+    def send_file(self, exchange: Exchange, span: FileSpan, final: bool) -> None:
         """See Carrier."""
-        self.across(lambda: self.stream.send_file(exchange, fd, offset, count))
+        self.across(lambda: self.stream.send_file(exchange, span, final))
+
+    def send_trailers(self, exchange: Exchange, lines: list[SentLine]) -> None:
+        """See Carrier."""
+        self.across(lambda: self.stream.send_trailers(exchange, lines))
 
     def inform(self, exchange: Exchange, status: int, block: bytes) -> None:
         """See Carrier."""

@@ -2,9 +2,11 @@
 
 import _thread
 
+from trilithon.foundation.files import FileSpan
 from trilithon.net.connection import Connection
 from trilithon.net.life import FINISHING
 from trilithon.wire.exchange import LOST, OPEN, Carrier, Exchange, Receiver
+from trilithon.wire.response import SentLine
 
 
 class Waiter(Receiver):
@@ -81,11 +83,19 @@ class SharedStream(Carrier):
         finally:
             self.let_go()
 
-    def send_file(self, exchange: Exchange, fd: int, offset: int, count: int) -> None:
+    def send_file(self, exchange: Exchange, span: FileSpan, final: bool) -> None:
         """See Carrier."""
         self.hold()
         try:
-            self.stream.send_file(exchange, fd, offset, count)
+            self.stream.send_file(exchange, span, final)
+        finally:
+            self.let_go()
+
+    def send_trailers(self, exchange: Exchange, lines: list[SentLine]) -> None:
+        """See Carrier."""
+        self.hold()
+        try:
+            self.stream.send_trailers(exchange, lines)
         finally:
             self.let_go()
 

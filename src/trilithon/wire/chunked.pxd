@@ -20,3 +20,4 @@ cdef class ChunkedDecoder:
     cpdef read_trailer(self, bytes line)
 
 cpdef list chunk_pieces(bytes data, bint final)
+cpdef bytes last_chunk(list trailers)

@@ -7,6 +7,7 @@ from trilithon.foundation.limits import MessageLimits
 from trilithon.wire.fields import learn
 from trilithon.wire.framing import CHUNK_SIZE
 from trilithon.wire.octets import VALUE_BYTES
+from trilithon.wire.response import SentLine
 
 # RFC 9112 7.1.1. A quoted string ends in its own line: a parser that let it span two would see another body (HS-41).
 NAME = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
@@ -166,3 +167,8 @@ def chunk_pieces(data: bytes, final: bool) -> list[bytes]:
     if len(data) <= MAX_JOINED_BYTES:
         return [b"%x\r\n%b\r\n%b" % (len(data), data, b"0\r\n\r\n" if final else b"")]
     return [b"%x\r\n" % len(data), data, b"\r\n0\r\n\r\n" if final else b"\r\n"]
+
+
+def last_chunk(trailers: list[SentLine]) -> bytes:
+    """Return the last chunk with a trailer section behind it (RFC 9112 7.1.2)."""
+    return b"0\r\n%b\r\n" % b"".join([line.octets for line in trailers])

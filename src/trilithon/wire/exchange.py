@@ -4,6 +4,7 @@ from enum import Enum
 from typing import Any
 
 from trilithon.foundation.errors import AppStateError, AppValueError, ClientDisconnected, InternalError
+from trilithon.foundation.files import FileSpan
 from trilithon.wire.framing import has_no_body
 from trilithon.wire.handshake import Handshake
 from trilithon.wire.head import RequestHead
@@ -117,6 +118,11 @@ class Transport:
     def write_file(self, fd: int, offset: int, count: int) -> None:
         """Queue `count` bytes of the regular file `fd` from `offset` on; the descriptor is duplicated."""
 
+    def write_span(self, span: FileSpan) -> None:
+        """Queue a span of a file, which belongs to the transport from now on; cheap, never waits."""
+        self.write_file(span.fd, span.offset, span.count)
+        span.close()
+
     def finish(self, lingering: bool) -> None:
         """Close once the queue is written; `lingering` reads on for a while so that the client gets the answer."""
 
@@ -166,9 +172,13 @@ class Carrier:
         """Put a piece of a response on the wire, its head first when it is held back."""
         raise InternalError("send is not carried")
 
-    def send_file(self, exchange: "Exchange", fd: int, offset: int, count: int) -> None:
-        """Put a span of a regular file on the wire as the whole body."""
+    def send_file(self, exchange: "Exchange", span: FileSpan, final: bool) -> None:
+        """Put a span of a file on the wire as a piece of a body; it belongs to the carrier unless this raises."""
         raise InternalError("send_file is not carried")
+
+    def send_trailers(self, exchange: "Exchange", lines: list[SentLine]) -> None:
+        """End a response whose head is sent with a trailer section, which a framing without one leaves out."""
+        raise InternalError("send_trailers is not carried")
 
     def switch(self, exchange: "Exchange", handshake: Handshake, answer: SocketAnswer) -> None:
         """Accept a WebSocket: from now on the exchange is a stream of bytes both ways."""
@@ -328,40 +338,82 @@ class Exchange:
     def end(self, data: bytes) -> None:
         """Send the last piece of the body, b"" for none; raises as `write`, and when less came than was declared."""
         self.check_flow()
-        response = self.response
-        if not self.bodiless and response is not None:
+        if not self.bodiless:
             if data:
                 self.account(len(data))
-            if response.length > self.sent_bytes:
-                missing = response.length - self.sent_bytes
-                if self.outbound is FLOWING:
-                    self.abort()
-                else:
-                    self.sent_bytes = 0
-                    self.must_close = True
-                raise AppValueError(f"the body is {missing} bytes short of its Content-Length {response.length}")
+            self.check_whole()
         self.outbound = ENDED
         self.carrier.send(self, data, True)
 
-    def end_with_file(self, fd: int, offset: int, count: int) -> None:
-        """Send `count` bytes of the regular file `fd` from `offset` on as the whole body; raises as `end`.
+    def end_with_trailers(self, lines: list[SentLine]) -> None:
+        """End the response with a trailer section, [] for none; raises as `end`.
 
-        The descriptor is duplicated: the caller may close its own at once. Nobody waits for the client.
+        A client that has not said that it takes trailers gets none (RFC 9110 6.5.1).
         """
+        if self.bodiless or not self.head.takes_trailers:
+            lines = []
+        if self.outbound is HELD and not lines:
+            self.end(b"")
+            return
         self.check_flow()
-        response = self.response
-        if self.outbound is not HELD or response is None:
-            raise AppStateError("a file can only be the whole body")
-        if response.length < 0:
-            response.length = count
         if not self.bodiless:
-            if response.length > count:
-                self.must_close = True
-                raise AppValueError(f"the file has {count} bytes, Content-Length says {response.length}")
-            count = response.length
-            self.sent_bytes = count
+            self.check_whole()
+        if self.outbound is HELD:
+            self.carrier.send(self, b"", False)
         self.outbound = ENDED
-        self.carrier.send_file(self, fd, offset, count)
+        self.carrier.send_trailers(self, lines)
+
+    def write_file(self, span: FileSpan) -> None:
+        """Send a span of a file as a piece of the body; raises as `write`. Nobody waits for the client.
+
+        The span belongs to the exchange from now on, whatever is raised.
+        """
+        self.put_file(span, False)
+
+    def end_with_file(self, span: FileSpan) -> None:
+        """Send a span of a file as the whole body, or as what the declared length takes of it; raises as `end`.
+
+        Without a declared length that of the span is declared. See `write_file`.
+        """
+        response = self.response
+        if self.outbound is HELD and response is not None:
+            if response.length < 0:
+                response.length = span.count
+            elif response.length < span.count:
+                span.count = response.length
+        self.put_file(span, True)
+
+    def put_file(self, span: FileSpan, final: bool) -> None:
+        """Send a span of a file; see `write_file`."""
+        try:
+            self.check_flow()
+            size = 0 if self.bodiless else span.count
+            if size:
+                self.account(size)
+            if final and not self.bodiless:
+                self.check_whole()
+            self.outbound = ENDED if final else FLOWING
+            if size:
+                self.carrier.send_file(self, span, final)
+            else:
+                self.carrier.send(self, b"", final)
+        except BaseException:
+            span.close()
+            raise
+        if not size:
+            span.close()
+
+    def check_whole(self) -> None:
+        """Raise AppValueError when less of the body came than was declared; then the client is told."""
+        response = self.response
+        if response is not None and response.length > self.sent_bytes:
+            missing = response.length - self.sent_bytes
+            if self.outbound is FLOWING:
+                self.abort()
+            else:
+                self.sent_bytes = 0
+                self.must_close = True
+            raise AppValueError(f"the body is {missing} bytes short of its Content-Length {response.length}")
 
     def check_flow(self) -> None:
         """Raise unless body bytes may be sent now."""

@@ -1,7 +1,5 @@
 """The sending side of an HTTP/2 connection: response frames, both windows, and whose turn it is (RFC 9113 6.9)."""
 
-from collections import deque
-
 from trilithon.foundation.errors import InternalError
 from trilithon.wire.exchange import Receiver, Transport
 from trilithon.wire.h2_codes import DATA, END_STREAM, FLOW_CONTROL_ERROR
@@ -72,7 +70,7 @@ class Sender:
             exchange.status = response.status
             length = declared_length(response, exchange.bodiless, len(data) if final else -1)
             block = self.coder.code_head(response, length)
-            ends = final and (exchange.bodiless or not data)
+            ends = final and (exchange.bodiless or not (data or stream.queued))
             head = write_field_block(stream.stream_id, block, ends, self.max_frame_bytes)
             if ends:
                 stream.final = True
@@ -119,13 +117,10 @@ class Sender:
         if head:
             self.write(head)
         if size:
-            if stream.queue is None:
-                stream.queue = deque()
-            stream.queue.append(data)
-            stream.queued += size
-            if stream.window_out > 0:
-                self.schedule.add(stream)
-            self.pump()
+            stream.put(data, size)
+        if stream.window_out > 0:
+            self.schedule.add(stream)
+        self.pump()
 
     def write_data(self, stream: Stream, head: bytes, data: bytes, last: bool) -> None:
         """Write one DATA frame behind `head`; both windows have room for it."""
@@ -183,22 +178,11 @@ class Sender:
 
     def send_piece(self, stream: Stream) -> None:
         """Send one frame of a stream that is scheduled."""
-        queue = stream.queue
-        assert queue is not None, "what is scheduled has something queued"
-        piece = queue[0]
-        size = len(piece) - stream.offset
-        size = min(size, self.window, stream.window_out, self.max_frame_bytes, MAX_PIECE_BYTES)
-        if size < len(piece):
-            start = stream.offset
-            data = piece[start : start + size]
-            stream.offset = start + size
-        else:
-            data = piece
-            stream.offset = size
-        if stream.offset == len(piece):
-            queue.popleft()
-            stream.offset = 0
-        stream.queued -= size
+        try:
+            data = stream.take_queued(min(self.window, stream.window_out, self.max_frame_bytes, MAX_PIECE_BYTES))
+        except (OSError, EOFError):
+            self.cut_short(stream)
+            return
         last = stream.final and not stream.queued
         self.write_data(stream, b"", data, last and stream.trailers is None)
         if not stream.queued or stream.window_out <= 0:
@@ -212,6 +196,13 @@ class Sender:
                 self.link.sent(stream)
         elif stream.clogged and stream.queued * 4 <= stream.high_water:
             self.wake(stream)
+
+    def cut_short(self, stream: Stream) -> None:
+        """Reset a stream whose file does not hold what was promised; its gateway is told."""
+        exchange = stream.exchange
+        self.link.break_off(stream)
+        if exchange is not None:
+            exchange.lose()
 
     def wake(self, stream: Stream) -> None:
         """Tell a gateway that waits that its stream takes more."""
@@ -233,8 +224,7 @@ class Sender:
     def forget(self, stream: Stream) -> None:
         """Drop what a stream had to send."""
         self.schedule.remove(stream)
-        stream.queue = None
-        stream.queued = 0
+        stream.drop_queued()
         stream.trailers = None
 
     # The windows.

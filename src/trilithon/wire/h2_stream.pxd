@@ -50,4 +50,7 @@ cdef class Stream(Carrier):
 
     @cython.locals(exchange=Exchange)
     cpdef bint is_tunnel(self) except -1
-    cpdef send_trailers(self, Exchange exchange, list lines)
+    cpdef put(self, object piece, Py_ssize_t size)
+    @cython.locals(data=bytes, start=Py_ssize_t)
+    cpdef bytes take_queued(self, Py_ssize_t size)
+    cpdef drop_queued(self)

@@ -4,6 +4,7 @@ from collections import deque
 from enum import Enum
 
 from trilithon.foundation.errors import ClientDisconnected, InternalError
+from trilithon.foundation.files import FileSpan
 from trilithon.wire.exchange import COMPLETE, Carrier, Exchange, SocketAnswer, Transport
 from trilithon.wire.handshake import Handshake, accepting_head
 from trilithon.wire.protocol import Protocol
@@ -88,8 +89,9 @@ class Stream(Carrier):
     """One stream and its request, from the whole head on; what it carries is its own exchange alone.
 
     `window_out` is what the client lets us send and may be negative, `window_in` what it may still send, `taken` what
-    it has sent since it was last credited. `queue` holds what waits for a window or for its turn, `queued` bytes
-    without the first `offset` of the first piece; `final` says that nothing comes behind it, but for `trailers`.
+    it has sent since it was last credited. `queue` holds what waits for a window or for its turn, pieces of memory and
+    of files, `queued` bytes without the first `offset` of the first piece; `final` says that nothing comes behind it,
+    but for `trailers`.
     `delivered` says that the gateway has seen the exchange, `engaged` that an application works on it.
     `seen_at` and `stalled_at` are when a look at the clock found `body_seen` and a closed window, zero for never. A
     stream that is half-closed (local) has no exchange any more.
@@ -111,7 +113,7 @@ class Stream(Carrier):
         self.asked = False
         self.headed = False
         self.final = False
-        self.queue: deque[bytes] | None = None
+        self.queue: deque[bytes | FileSpan] | None = None
         self.offset: int = 0
         self.queued: int = 0
         self.trailers: list[SentLine] | None = None
@@ -128,6 +130,47 @@ class Stream(Carrier):
         exchange = self.exchange
         return exchange is None or exchange.head.protocol is not None
 
+    def put(self, piece: "bytes | FileSpan", size: int) -> None:
+        """Queue a piece of the response."""
+        if self.queue is None:
+            self.queue = deque()
+        self.queue.append(piece)
+        self.queued += size
+
+    def take_queued(self, size: int) -> bytes:
+        """Take up to `size` bytes, more than none, off the queue, which is not empty.
+
+        Raises OSError or EOFError when a file does not give what it promised.
+        """
+        queue = self.queue
+        assert queue is not None, "what has something queued has a queue"
+        piece = queue[0]
+        if isinstance(piece, bytes):
+            start = self.offset
+            data = piece if size >= len(piece) and not start else piece[start : start + size]
+            self.offset = start + len(data)
+            if self.offset == len(piece):
+                queue.popleft()
+                self.offset = 0
+        else:
+            data = piece.read(size)
+            if not piece.count:
+                queue.popleft()
+                piece.close()
+        self.queued -= len(data)
+        return data
+
+    def drop_queued(self) -> None:
+        """Throw away what is queued, and close the files in it."""
+        queue = self.queue
+        if queue is not None:
+            for piece in queue:
+                if not isinstance(piece, bytes):
+                    piece.close()
+            self.queue = None
+        self.queued = 0
+        self.offset = 0
+
     def send(self, exchange: Exchange, data: bytes, final: bool) -> None:
         """Send a piece of the response; raises ClientDisconnected when the stream is over. See Carrier."""
         if self.state is CLOSED or self.final:
@@ -142,9 +185,12 @@ class Stream(Carrier):
             raise InternalError("trailers before a response head")
         self.link.trail(self, lines)
 
-    def send_file(self, exchange: Exchange, fd: int, offset: int, count: int) -> None:
-        """Refuse: the bytes of a file have to be cut into frames, so whoever owns the file reads it."""
-        raise InternalError("send_file is not carried by HTTP/2")
+    def send_file(self, exchange: Exchange, span: FileSpan, final: bool) -> None:
+        """Queue a span of a file, which is read piece by piece as its turns come; see Carrier."""
+        if self.state is CLOSED or self.final:
+            raise ClientDisconnected("the stream is over")
+        self.put(span, span.count)
+        self.link.respond(self, b"", final)
 
     def switch(self, exchange: Exchange, handshake: Handshake, answer: SocketAnswer) -> None:
         """Accept a WebSocket with a 200 that leaves the stream open both ways (RFC 8441 5); see Carrier."""
