@@ -164,7 +164,7 @@ class TlsChannel:
                 raise PlainHttp("the client speaks HTTP without TLS")
             hello = self._hello = ClientHello()
         if not hello.feed(data):
-            if self._taken > MAX_HELLO_BYTES:
+            if self._taken > MAX_HELLO_BYTES or hello.size > MAX_HELLO_BYTES:
                 raise self._refuse("the client's hello is too long")
             return None
         self._hello = None

@@ -16,10 +16,12 @@ class ClientHello:
     """Gathers records until the ClientHello in them is whole, each byte looked at once.
 
     `records` are the bytes as they came, for OpenSSL, which judges them: what is malformed counts as whole here.
+    `size` is what the hello says of itself, zero until it has said so.
     """
 
     def __init__(self) -> None:
         self.records = bytearray()
+        self.size = 0
         self._message = bytearray()
         self._at = 0
 
@@ -39,7 +41,8 @@ class ClientHello:
             if len(self._message) >= 4:
                 if self._message[0] != _CLIENT_HELLO:
                     return True
-                if len(self._message) >= 4 + int.from_bytes(self._message[1:4], "big"):
+                self.size = 4 + int.from_bytes(self._message[1:4], "big")
+                if len(self._message) >= self.size:
                     return True
         return False
 
