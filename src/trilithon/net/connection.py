@@ -185,7 +185,9 @@ class Connection(Outlet):
             data = self.open_records(data)
         except PlainHttp:
             self.tls = None
-            self.write(own_answer(400, b"", False, NOT_TLS))
+            terms = self.owner.terms
+            self.write(own_answer(400, terms.stamp.line + terms.server_line, False, NOT_TLS))
+            self.owner.rejected(self, 400)
             self.finish(True)
             return
         except TlsError:

@@ -120,7 +120,7 @@ class Engine(Owner):
             dirty = self.dirty
             self.dirty = []
             for connection in dirty:
-                if connection.owner is self:
+                if connection.owner is self and connection.dirty:
                     connection.dirty = False
                     connection.flush()
         if self.journal is not None:

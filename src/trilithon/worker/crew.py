@@ -130,7 +130,12 @@ class Crew:
         if self.max_queued and len(self.runnable) >= self.max_queued and not self.drop_left():
             exchange.refuse(503, self.retry_after)
             return
-        connection.busy = connection.protocol.phase is not STREAMS
+        if connection.protocol.phase is not STREAMS:
+            if connection.dirty:
+                # An earlier answer, or TLS records: whoever leads may not touch them once the connection is lent.
+                connection.dirty = False
+                connection.flush()
+            connection.busy = True
         self.runnable.append(exchange)
 
     def take_foreign(self, exchange: Exchange) -> None:
