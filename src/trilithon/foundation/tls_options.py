@@ -31,6 +31,7 @@ class TlsOptions(H2Options):
         "Password of the private keys. Other users of the machine can read flags: prefer the variable or "
         "keyfile_password_file.",
         metavar="TEXT",
+        secret=True,
     )
     keyfile_password_file: str = row(
         "",
