@@ -145,21 +145,22 @@ class Guest(SocketClient):
 class Desk:
     """A running site with a recorder as its application."""
 
-    def __init__(self, site: Site, recorder: Recorder) -> None:
+    def __init__(self, site: Site, recorder: Recorder, kind: type[Guest] = Guest) -> None:
         self.site = site
         self.recorder = recorder
+        self.kind = kind
 
     def open(self, **more: Any) -> Guest:
         """Open one more WebSocket; keywords are those of `SocketClient`."""
-        return Guest(self.site, self.recorder, **more)
+        return self.kind(self.site, self.recorder, **more)
 
 
 @contextmanager
-def open_desk(recorder: Recorder | None = None, **options: Any) -> Iterator[Desk]:
-    """Serve a recorder, an echoing one unless given, while the block runs; keywords are options."""
+def open_desk(recorder: Recorder | None = None, *, kind: type[Guest] = Guest, **options: Any) -> Iterator[Desk]:
+    """Serve a recorder, an echoing one unless given, to guests of this kind while the block runs; see `serve`."""
     chosen = recorder or Recorder()
     with serve(chosen, **options) as site:
-        yield Desk(site, chosen)
+        yield Desk(site, chosen, kind)
 
 
 async def accepted(receive: Receive, send: Send) -> None:
