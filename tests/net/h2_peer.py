@@ -47,7 +47,12 @@ class Peer:
     """One connection. Every wait ends at `DEADLINE_S` with a TimeoutError; a reset of the connection raises."""
 
     def __init__(
-        self, address: tuple[str, int], *, greeting: bytes = PREFACE + raw(SETTINGS), receive: int = 0
+        self,
+        address: tuple[str, int],
+        *,
+        greeting: bytes = PREFACE + raw(SETTINGS),
+        receive: int = 0,
+        acknowledges: bool = True,
     ) -> None:
         self.socket = socket.socket()
         if receive:
@@ -61,6 +66,7 @@ class Peer:
         self.seen: list[Sent] = []
         self.own = FIRST_OWN_STREAM
         self.settings: dict[int, int] = {}
+        self.acknowledges = acknowledges
         self.send(greeting)
 
     def __enter__(self) -> Self:
@@ -91,7 +97,7 @@ class Peer:
     # Hearing.
 
     def take(self) -> Sent | None:
-        """Return the next frame, None at the end of the connection; SETTINGS are acknowledged and kept."""
+        """Return the next frame, None at the end of the connection; SETTINGS and PING are acknowledged."""
         while not self.whole():
             if self.ended:
                 assert not self.buffer, f"the connection ended within a frame: {bytes(self.buffer[:60])!r}"
@@ -111,7 +117,10 @@ class Peer:
             for at in range(0, len(sent.payload), 6):
                 name, value = sent.payload[at : at + 2], sent.payload[at + 2 : at + 6]
                 self.settings[int.from_bytes(name, "big")] = int.from_bytes(value, "big")
-            self.send(SETTINGS_ACK)
+            if self.acknowledges:
+                self.send(SETTINGS_ACK)
+        elif sent.kind == PING and not sent.flags & ACK:
+            self.send(ping(sent.payload, ack=True))
         self.seen.append(sent)
         return sent
 
