@@ -28,8 +28,9 @@ class Router:
 
     def find(self, exchange: Exchange) -> object | None:
         """Return the gateway that serves the path of the exchange, None when there is none."""
-        if exchange.gateway is not None:
-            return exchange.gateway  # by another driver, which handed the exchange on
+        gateway: object | None = exchange.gateway
+        if gateway is not None:
+            return gateway  # another driver has found it, and handed the exchange on
         only = self.only
         if only is not None:
             exchange.root_path = exchange.root_path or only.root_path

@@ -1,9 +1,11 @@
 # C layout of the output of a connection.
 cimport cython
+from trilithon.net.tls cimport TlsChannel
 from trilithon.foundation.leaf cimport gather, send
 from trilithon.wire.exchange cimport Transport
 
 cdef Py_ssize_t SEAL_BYTES
+cdef Py_ssize_t RECORD_BYTES
 
 cdef class Outlet(Transport):
     cdef readonly object sock
@@ -11,8 +13,8 @@ cdef class Outlet(Transport):
     cdef readonly list out
     cdef Py_ssize_t out_offset
     cdef readonly Py_ssize_t queued
-    cdef public object tls
-    cdef bytes sealed
+    cdef public TlsChannel tls
+    cdef list sealed
     cdef Py_ssize_t sealed_offset
 
     @cython.locals(out=list, count=Py_ssize_t)
@@ -21,10 +23,14 @@ cdef class Outlet(Transport):
     cdef send_parts(self, list out)
     @cython.locals(out=list, whole=Py_ssize_t)
     cdef drop(self, Py_ssize_t count)
-    @cython.locals(sealed=bytes, count=Py_ssize_t)
+    @cython.locals(sealed=list, count=Py_ssize_t)
     cdef drain_sealed(self)
-    @cython.locals(out=list, data=bytes, size=Py_ssize_t, count=Py_ssize_t)
+    @cython.locals(sealed=list, whole=Py_ssize_t)
+    cdef drop_records(self, Py_ssize_t count)
+    @cython.locals(out=list, groups=list, total=Py_ssize_t, count=Py_ssize_t, end=Py_ssize_t, records=list)
     cdef seal_some(self)
+    @cython.locals(out=list, size=Py_ssize_t, end=Py_ssize_t)
+    cdef Py_ssize_t find_group(self, Py_ssize_t start) except -1
     @cython.locals(records=bytes)
     cdef bytes open_records(self, bytes data)
     cdef seal_behind(self, bytes records)

@@ -12,6 +12,9 @@ from trilithon.wire.exchange import Transport
 
 # So much is sealed at once: enough for one write, and little to hold for a client that does not read.
 SEAL_BYTES = 65536
+RECORD_BYTES = 16384
+# Stands in for the records of connections that have none waiting; never added to.
+NOTHING: list[bytes] = []
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
@@ -28,7 +31,7 @@ class Outlet(Transport):
         self.out_offset = 0
         self.queued = 0
         self.tls: TlsChannel | None = None
-        self.sealed = b""
+        self.sealed: list[bytes] = NOTHING
         self.sealed_offset = 0
 
     def drain_queue(self) -> None:
@@ -95,7 +98,7 @@ class Outlet(Transport):
             if type(part) is not bytes:
                 part.close()
         self.out.clear()
-        self.sealed = b""
+        self.sealed = NOTHING
         self.sealed_offset = 0
         self.queued = 0
 
@@ -116,47 +119,86 @@ class Outlet(Transport):
 
     def drain_sealed(self) -> None:
         """Write records, and seal what waits as there is room; raises as `drain_queue`."""
+        sealed = self.sealed
         while True:
-            sealed = self.sealed
             if sealed:
-                count = send(self.fd, sealed, self.sealed_offset)
+                if len(sealed) == 1:
+                    count = send(self.fd, sealed[0], self.sealed_offset)
+                else:
+                    count = gather(self.fd, sealed, self.sealed_offset)
                 if not count:
                     return
                 self.queued -= count
-                self.sealed_offset += count
-                if self.sealed_offset < len(sealed):
-                    continue
-                self.sealed = b""
-                self.sealed_offset = 0
+                self.drop_records(count)
+                if sealed:
+                    return  # a short write means that there is no more room
             if not self.out:
                 return
             self.seal_some()
+            sealed = self.sealed
+
+    def drop_records(self, count: int) -> None:
+        """Take `count` written bytes off the records."""
+        sealed = self.sealed
+        count += self.sealed_offset
+        whole = 0
+        while whole < len(sealed) and count >= len(sealed[whole]):
+            count -= len(sealed[whole])
+            whole += 1
+        del sealed[:whole]
+        self.sealed_offset = count
 
     def seal_some(self) -> None:
         """Make records of the front of the queue; raises EOFError for a short file, OSError when TLS is over."""
         out = self.out
         first = out[0]
+        groups: list[Any] = []
+        total = 0
         if type(first) is not bytes:
             data = first.read(SEAL_BYTES)
+            groups.append(data)
+            total = len(data)
             if not first.count:
                 first.close()
                 del out[0]
-        elif len(out) == 1 and not self.out_offset:
-            data = first
-            out.clear()
+        elif len(first) > SEAL_BYTES:
+            piece = memoryview(first)[self.out_offset : self.out_offset + SEAL_BYTES]
+            groups.append(piece)
+            total = len(piece)
+            self.out_offset += total
+            if self.out_offset == len(first):
+                self.out_offset = 0
+                del out[0]
         else:
-            size = len(first) - self.out_offset
-            count = 1
-            while count < len(out) and size < SEAL_BYTES and type(out[count]) is bytes:
-                size += len(out[count])
-                count += 1
-            data = b"".join(out[:count]) if not self.out_offset else b"".join(out[:count])[self.out_offset :]
-            self.out_offset = 0
+            count = 0
+            while count < len(out) and total < SEAL_BYTES:
+                end = self.find_group(count)
+                if end == count:
+                    break
+                data = out[count] if end == count + 1 else b"".join(out[count:end])
+                groups.append(data)
+                total += len(data)
+                count = end
             del out[:count]
+        self.queued -= total
         tls = self.tls
         if tls is not None:
-            self.queued -= len(data)
-            self.seal_behind(tls.seal(data))
+            records: list[bytes] = []
+            tls.seal_into(groups, records)
+            for record in records:
+                self.seal_behind(record)
+
+    def find_group(self, start: int) -> int:
+        """Return the end of the parts from `start` on that fill one record together; `start` when that is none's."""
+        out = self.out
+        size = 0
+        end = start
+        while end < len(out) and type(out[end]) is bytes:
+            size += len(out[end])
+            if size > RECORD_BYTES and (end > start or size > SEAL_BYTES):
+                break
+            end += 1
+        return end
 
     def open_records(self, data: bytes) -> bytes:
         """Return what records hold, with what TLS has to say of its own queued; raises TlsError."""
@@ -173,11 +215,10 @@ class Outlet(Transport):
     def seal_behind(self, records: bytes) -> None:
         """Queue records behind those that wait already; what is not sealed yet comes after them."""
         self.queued += len(records)
-        if self.sealed:
-            self.sealed = self.sealed[self.sealed_offset :] + records
-            self.sealed_offset = 0
+        if not self.sealed:
+            self.sealed = [records]
         else:
-            self.sealed = records
+            self.sealed.append(records)
 
     def say_farewell(self) -> None:
         """Send TLS's close_notify, by which the client knows that nothing was cut off (RFC 8446 6.1)."""

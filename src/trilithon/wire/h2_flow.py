@@ -19,8 +19,9 @@ from trilithon.wire.response import SentLine, own_body
 from trilithon.wire.terms import Terms
 
 DEFAULT_WINDOW_BYTES = 65535
-# Larger frames than this keep the others waiting, even where the client allows them.
-MAX_PIECE_BYTES = 16384
+# Larger frames than this keep the others waiting, even where the client allows them. With its header such a frame fills
+# one TLS record (RFC 8446 5.1), so that it is sealed where it stands.
+MAX_PIECE_BYTES = 16384 - 9
 # Up to this size a copy costs less than one more part to write.
 MAX_JOINED_BYTES = 4096
 
@@ -122,7 +123,7 @@ class Sender:
             self.schedule.add(stream)
         self.pump()
 
-    def write_data(self, stream: Stream, head: bytes, data: bytes, last: bool) -> None:
+    def write_data(self, stream: Stream, head: bytes, data: bytes | memoryview, last: bool) -> None:
         """Write one DATA frame behind `head`; both windows have room for it."""
         size = len(data)
         self.window -= size
@@ -130,8 +131,8 @@ class Sender:
         stream.stalled_at = 0.0
         self.guard.earn_updates()
         head += write_header(size, DATA, END_STREAM if last else 0, stream.stream_id)
-        if size <= MAX_JOINED_BYTES:
-            self.transport.write(head + data)
+        if size <= MAX_JOINED_BYTES or not isinstance(data, bytes):
+            self.transport.write(b"".join((head, data)))
         else:
             self.transport.write(head)
             self.transport.write(data)

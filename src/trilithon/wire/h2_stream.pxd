@@ -52,5 +52,5 @@ cdef class Stream(Carrier):
     cpdef bint is_tunnel(self) except -1
     cpdef put(self, object piece, Py_ssize_t size)
     @cython.locals(data=bytes, start=Py_ssize_t)
-    cpdef bytes take_queued(self, Py_ssize_t size)
+    cpdef take_queued(self, Py_ssize_t size)
     cpdef drop_queued(self)

@@ -137,8 +137,8 @@ class Stream(Carrier):
         self.queue.append(piece)
         self.queued += size
 
-    def take_queued(self, size: int) -> bytes:
-        """Take up to `size` bytes, more than none, off the queue, which is not empty.
+    def take_queued(self, size: int) -> bytes | memoryview:
+        """Take up to `size` bytes, more than none, off the queue, which is not empty; a view where that spares a copy.
 
         Raises OSError or EOFError when a file does not give what it promised.
         """
@@ -147,7 +147,9 @@ class Stream(Carrier):
         piece = queue[0]
         if isinstance(piece, bytes):
             start = self.offset
-            data = piece if size >= len(piece) and not start else piece[start : start + size]
+            data: bytes | memoryview = piece
+            if start or size < len(piece):
+                data = memoryview(piece)[start : start + size]
             self.offset = start + len(data)
             if self.offset == len(piece):
                 queue.popleft()
