@@ -24,6 +24,7 @@ cdef class AsgiGateway(Gateway):
     cpdef start_socket(self, Exchange exchange)
     @cython.locals(head=RequestHead, start=RequestStart, peer=Peer, root_path=str, path=str, line=FieldLine)
     cpdef dict build_scope(self, Exchange exchange)
+    cdef dict offer(self, Exchange exchange)
     cpdef ended(self, Call call)
     cpdef leave(self, object error)
 

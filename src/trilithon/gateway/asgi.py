@@ -11,7 +11,7 @@ from trilithon.foundation.limits import SocketLimits
 from trilithon.gateway.asgi_call import App, Call, Gateway, Scope
 from trilithon.gateway.asgi_http import HttpCall
 from trilithon.gateway.asgi_socket import SocketCall, SocketTerms
-from trilithon.wire.exchange import OPEN, Exchange, describe
+from trilithon.wire.exchange import OPEN, Exchange, TlsFacts, describe
 from trilithon.wire.handshake import HandshakeError, is_handshake, read_handshake
 
 log = logging.getLogger("trilithon.error")
@@ -82,6 +82,8 @@ class AsgiGateway(Gateway):
             scope["scheme"] = "wss" if exchange.peer.secure else "ws"
             scope["subprotocols"] = list(handshake.protocols)
             scope["extensions"] = {"websocket.http.response": {}}
+            if exchange.peer.tls is not None:
+                scope["extensions"]["tls"] = describe_tls(exchange.peer.tls)
             self.launch(SocketCall(self, exchange, handshake, self.sockets), scope)
 
     def build_scope(self, exchange: Exchange) -> Scope:
@@ -108,8 +110,22 @@ class AsgiGateway(Gateway):
             "client": peer.client,
             "server": peer.server,
             "state": self.state.copy(),
-            "extensions": {},
+            "extensions": self.offer(exchange),
         }
+
+    def offer(self, exchange: Exchange) -> dict[str, dict[str, Any]]:
+        """Return what works for a request beyond the specification, each in its own fresh dict."""
+        extensions: dict[str, dict[str, Any]] = {
+            "http.response.pathsend": {},
+            "http.response.zerocopysend": {},
+        }
+        if not exchange.head.http10:
+            extensions["http.response.trailers"] = {}
+        if exchange.carrier.informs(exchange):
+            extensions["http.response.early_hint"] = {}
+        if exchange.peer.tls is not None:
+            extensions["tls"] = describe_tls(exchange.peer.tls)
+        return extensions
 
     def ended(self, call: Call) -> None:
         """Take a finished call off the list."""
@@ -146,6 +162,18 @@ def start_task(coroutine: Coroutine[Any, Any, None], loop: AbstractEventLoop, co
     if EAGER:
         return Task(coroutine, loop=loop, context=context, eager_start=True)  # type: ignore[call-arg,unused-ignore]
     return Task(coroutine, loop=loop, context=context)
+
+
+def describe_tls(facts: TlsFacts) -> dict[str, Any]:
+    """Return the extension `tls` (ASGI TLS 0.2); fresh, like everything in a scope."""
+    return {
+        "server_cert": facts.server_cert,
+        "client_cert_chain": list(facts.client_chain),
+        "client_cert_name": facts.client_name,
+        "client_cert_error": facts.client_error,
+        "tls_version": facts.version,
+        "cipher_suite": facts.cipher,
+    }
 
 
 def is_below(path: str, root_path: str) -> bool:

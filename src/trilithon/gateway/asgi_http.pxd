@@ -7,9 +7,25 @@ from trilithon.wire.response cimport ResponseHead, asgi_head
 cdef class HttpCall(Call):
     cdef bint body_taken
     cdef bint ending
+    cdef list trailers
+    cdef bint content_sent
 
     @cython.locals(exchange=Exchange, head=ResponseHead)
     cpdef send(self, object message)
     @cython.locals(exchange=Exchange)
     cpdef next_event(self)
     cdef disconnect(self)
+    cdef bint extend(self, object kind, object message) except -1
+    @cython.locals(exchange=Exchange)
+    cdef send_path(self, object message)
+    @cython.locals(exchange=Exchange)
+    cdef bint send_span(self, object message) except -1
+    @cython.locals(exchange=Exchange)
+    cdef send_last_span(self, object span)
+    cdef check_content(self)
+    @cython.locals(exchange=Exchange)
+    cdef close_content(self)
+    @cython.locals(exchange=Exchange)
+    cdef send_trailers(self, object message)
+    @cython.locals(exchange=Exchange)
+    cdef send_hint(self, object message)

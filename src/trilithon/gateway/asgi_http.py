@@ -4,21 +4,30 @@ import logging
 from collections.abc import Awaitable
 
 from trilithon.foundation.errors import AppStateError, AppValueError, ClientDisconnected
+from trilithon.foundation.files import FileSpan
 from trilithon.gateway.asgi_call import Call, Gateway, Message, to_bytes
+from trilithon.gateway.asgi_file import advance, open_path, open_span
 from trilithon.gateway.awaitable import SENT, Failed
-from trilithon.wire.exchange import BROKEN, COMPLETE, ENDED, FLOWING, FRESH, LOST, Exchange, describe
-from trilithon.wire.response import asgi_head
+from trilithon.wire.exchange import BROKEN, COMPLETE, ENDED, FLOWING, FRESH, HELD, LOST, Exchange, describe
+from trilithon.wire.response import SentLine, asgi_head
+from trilithon.wire.trailers import read_hints, read_trailers
 
 log = logging.getLogger("trilithon.error")
 
 
 class HttpCall(Call):
-    """The call of the application for one request."""
+    """The call of the application for one request.
+
+    `trailers` are those that have come, None when the start promised none; `content_sent` says that they are all that
+    is missing.
+    """
 
     def __init__(self, gateway: Gateway, exchange: Exchange) -> None:
         super().__init__(gateway, exchange)
         self.body_taken = False
         self.ending = False
+        self.trailers: list[SentLine] | None = None
+        self.content_sent = False
 
     def send(self, message: Message) -> Awaitable[None]:
         """Take an event; awaiting the result raises AppError for a bad one, ClientDisconnected without a client."""
@@ -33,16 +42,22 @@ class HttpCall(Call):
                 body = message.get("body", b"")
                 if type(body) is not bytes:
                     body = to_bytes(body)
+                if self.trailers is not None:
+                    self.check_content()
                 if message.get("more_body", False):
                     exchange.write(body)
                     # At once: an application that blocks the loop between its events must not hold them back.
                     exchange.carrier.push(exchange, False)
                     if exchange.carrier.congested():
                         return self.wait_drained()
-                else:
+                elif self.trailers is None:
                     exchange.end(body)
                     if self.waiters is not None or self.writers is not None:
                         self.lost()
+                else:
+                    if body and not exchange.bodiless:
+                        exchange.write(body)
+                    self.close_content()
             elif kind == "http.response.start":
                 if self.told:
                     raise ClientDisconnected("the client is gone")
@@ -52,13 +67,115 @@ class HttpCall(Call):
                 head = asgi_head(message["status"])
                 head.read_asgi(message.get("headers", ()))
                 exchange.respond(head)
-            else:
-                raise AppValueError(f"event type {kind!r} is none of http.response.start and http.response.body")
+                if message.get("trailers", False):
+                    self.trailers = []
+            elif self.extend(kind, message):
+                return self.wait_drained()
         except KeyError as error:
             return Failed(AppValueError(f"the event lacks its key {error}"))
         except Exception as error:
             return Failed(error)
         return SENT
+
+    # Extensions.
+
+    def extend(self, kind: object, message: Message) -> bool:
+        """Take an event of an extension; raises as `send`, and returns whether the output must be waited for."""
+        if self.told:
+            raise ClientDisconnected("the client is gone")
+        if kind == "http.response.zerocopysend":
+            return self.send_span(message)
+        if kind == "http.response.pathsend":
+            self.send_path(message)
+        elif kind == "http.response.trailers":
+            self.send_trailers(message)
+        elif kind == "http.response.early_hint":
+            self.send_hint(message)
+        else:
+            raise AppValueError(f"event type {kind!r} is none of http.response.start, body, trailers and their like")
+        return False
+
+    def send_path(self, message: Message) -> None:
+        """Send a file as the whole body, as far as its declared length goes."""
+        exchange = self.exchange
+        self.check_content()
+        if exchange.outbound is not HELD:
+            raise AppStateError("http.response.pathsend is the whole body, and some of it was sent before")
+        span = open_path(message["path"])
+        room = exchange.room()
+        if 0 <= room < span.count:
+            span.count = room
+        self.send_last_span(span)
+
+    def send_span(self, message: Message) -> bool:
+        """Send a part of an open file as a piece of the body; returns whether the output must be waited for."""
+        exchange = self.exchange
+        more = message.get("more_body", False)
+        if self.ending and more:
+            self.told = True
+            raise ClientDisconnected("the client is gone")
+        self.check_content()
+        file = message["file"]
+        offset = message.get("offset")
+        span = open_span(file, offset, message.get("count"))
+        target = span.offset + span.count
+        if more:
+            exchange.write_file(span)
+        else:
+            self.send_last_span(span)
+        if offset is None:
+            advance(file, target)
+        if more:
+            exchange.carrier.push(exchange, False)
+        return bool(more) and exchange.carrier.congested()
+
+    def send_last_span(self, span: FileSpan) -> None:
+        """Send what ends the body; it belongs to the exchange from now on."""
+        exchange = self.exchange
+        if self.trailers is not None:
+            exchange.write_file(span)
+            self.close_content()
+            return
+        exchange.end_with_file(span)
+        if self.waiters is not None or self.writers is not None:
+            self.lost()
+
+    def check_content(self) -> None:
+        """Raise unless a piece of the body may come now."""
+        self.exchange.check_flow()
+        if self.content_sent:
+            raise AppStateError("the body is complete, http.response.trailers is to come")
+
+    def close_content(self) -> None:
+        """The body is complete, trailers are to come; raises AppValueError when it is shorter than declared."""
+        exchange = self.exchange
+        if not exchange.bodiless:
+            exchange.check_whole()
+        self.content_sent = True
+
+    def send_trailers(self, message: Message) -> None:
+        """Take trailers, and end the response behind the last ones."""
+        exchange = self.exchange
+        exchange.check_flow()
+        if self.trailers is None or not self.content_sent:
+            missing = "announced in http.response.start" if self.trailers is None else "due before the body is complete"
+            raise AppStateError(f"http.response.trailers was not {missing}")
+        self.trailers += read_trailers(message.get("headers", ()))
+        if not message.get("more_trailers", False):
+            exchange.end_with_trailers(self.trailers)
+            if self.waiters is not None or self.writers is not None:
+                self.lost()
+
+    def send_hint(self, message: Message) -> None:
+        """Send 103 Early Hints at once; behind the head there is no place for them any more (RFC 8297 2)."""
+        exchange = self.exchange
+        block = read_hints(message["links"])
+        if exchange.outbound is FRESH or exchange.outbound is HELD:
+            if block:
+                exchange.carrier.inform(exchange, 103, block)
+                exchange.carrier.push(exchange, False)
+        elif exchange.outbound is not FLOWING:
+            exchange.check_flow()
 
     # Inbound.
 
@@ -97,7 +214,10 @@ class HttpCall(Call):
         exchange = self.exchange
         if exchange.outbound is LOST:
             return
-        if self.told or self.ending:
+        if self.content_sent:
+            log.error("%s: the application returned without the trailers it announced", describe(exchange))
+            exchange.end_with_trailers(self.trailers or [])
+        elif self.told or self.ending:
             self.give_up()
         elif exchange.outbound is not FRESH and exchange.room() == 0:
             exchange.end(b"")
@@ -123,7 +243,9 @@ class HttpCall(Call):
         """
         exchange = self.exchange
         response = exchange.response
-        if exchange.outbound is not FLOWING or response is None or response.length >= 0 or self.told:
+        if exchange.outbound is not FLOWING or response is None or response.length >= 0:
+            return False
+        if self.told or self.content_sent:
             return False
         self.ending = True
         self.lost()

@@ -4,7 +4,7 @@ import sys
 from typing import Any, TextIO
 
 from trilithon.gateway.wsgi_file import FileWrapper
-from trilithon.wire.exchange import Exchange, Peer
+from trilithon.wire.exchange import Exchange, Peer, TlsFacts
 
 
 class ErrorStream:
@@ -87,6 +87,9 @@ def fill_environ(environ: dict[str, Any], exchange: Exchange) -> None:
     if peer.secure:
         environ["wsgi.url_scheme"] = "https"
         environ["HTTPS"] = "on"
+        tls = peer.tls
+        if tls is not None:
+            environ.update(tls.variables or tls_variables(tls))
     for line in head.lines:
         key = line.key
         if key:
@@ -94,6 +97,24 @@ def fill_environ(environ: dict[str, Any], exchange: Exchange) -> None:
                 environ[key] = environ[key] + ("; " if key == "HTTP_COOKIE" else ",") + line.text()
             else:
                 environ[key] = line.text()
+
+
+def tls_variables(facts: TlsFacts) -> dict[str, str]:
+    """Return what the environ tells of TLS, under the names of Apache's mod_ssl; what does not apply is left out."""
+    variables = {"SSL_CLIENT_VERIFY": "NONE"}
+    if facts.version_name is not None:
+        variables["SSL_PROTOCOL"] = facts.version_name
+    if facts.cipher_name is not None:
+        variables["SSL_CIPHER"] = facts.cipher_name
+    if facts.server_name is not None:
+        variables["SSL_TLS_SNI"] = facts.server_name
+    if facts.client_chain:
+        error = facts.client_error
+        variables["SSL_CLIENT_VERIFY"] = "SUCCESS" if error is None else f"FAILED:{error}"
+        variables["SSL_CLIENT_CERT"] = facts.client_chain[0]
+        variables["SSL_CLIENT_S_DN"] = facts.client_name or ""
+    facts.variables = variables
+    return variables
 
 
 def cgi_names(peer: Peer) -> tuple[str, ...]:

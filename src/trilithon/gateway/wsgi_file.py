@@ -46,6 +46,9 @@ class FileWrapper:
         if not started or exchange.outbound is not HELD:
             span.close()
             raise AppStateError("the application returned without calling start_response (PEP 3333)")
+        room = exchange.room()
+        if 0 <= room < span.count:
+            span.count = room
         exchange.end_with_file(span)
         return True
 

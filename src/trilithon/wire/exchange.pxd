@@ -23,7 +23,6 @@ cdef class Receiver:
 
 cdef class Transport:
     cpdef write(self, bytes data)
-    cpdef write_file(self, int fd, object offset, object count)
     cpdef write_span(self, object span)
     cpdef finish(self, bint lingering)
     cpdef abort(self, bint reset)
@@ -46,6 +45,7 @@ cdef class Carrier:
     cpdef send_trailers(self, Exchange exchange, list lines)
     cpdef switch(self, Exchange exchange, object handshake, object answer)
     cpdef inform(self, Exchange exchange, int status, bytes block)
+    cpdef bint informs(self, Exchange exchange) except -1
     cpdef reset(self, Exchange exchange)
     cpdef refuse(self, Exchange exchange, int status, bytes extra)
     cpdef want_body(self, Exchange exchange)

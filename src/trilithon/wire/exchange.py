@@ -44,7 +44,8 @@ class TlsFacts:
 
     `version` and `cipher` are the numbers of the registries (0x0304, 0x1301), `server_cert` and `client_chain` PEM
     texts, the client's own certificate first, `client_name` its subject in the form of RFC 4514; None: there is none.
-    `server_name` is what the client asked for (SNI), `alpn` the protocol that was chosen.
+    `server_name` is what the client asked for (SNI), `alpn` the protocol that was chosen. `variables` is for a gateway
+    to keep what it makes of these.
     """
 
     def __init__(self) -> None:
@@ -58,6 +59,7 @@ class TlsFacts:
         self.client_error: str | None = None
         self.server_name: str | None = None
         self.alpn: str | None = None
+        self.variables: dict[str, str] | None = None
 
 
 class Peer:
@@ -115,13 +117,8 @@ class Transport:
     def write(self, data: bytes) -> None:
         """Queue bytes for the client; cheap, never waits."""
 
-    def write_file(self, fd: int, offset: int, count: int) -> None:
-        """Queue `count` bytes of the regular file `fd` from `offset` on; the descriptor is duplicated."""
-
     def write_span(self, span: FileSpan) -> None:
         """Queue a span of a file, which belongs to the transport from now on; cheap, never waits."""
-        self.write_file(span.fd, span.offset, span.count)
-        span.close()
 
     def finish(self, lingering: bool) -> None:
         """Close once the queue is written; `lingering` reads on for a while so that the client gets the answer."""
@@ -187,6 +184,10 @@ class Carrier:
     def inform(self, exchange: "Exchange", status: int, block: bytes) -> None:
         """Send an interim (1xx) response."""
         raise InternalError("inform is not carried")
+
+    def informs(self, exchange: "Exchange") -> bool:
+        """Tell whether the client takes interim responses; `inform` drops what it does not take."""
+        return True
 
     def reset(self, exchange: "Exchange") -> None:
         """Break the exchange off so that the client can tell."""
@@ -371,16 +372,13 @@ class Exchange:
         self.put_file(span, False)
 
     def end_with_file(self, span: FileSpan) -> None:
-        """Send a span of a file as the whole body, or as what the declared length takes of it; raises as `end`.
+        """Send a span of a file as the last piece of the body; raises as `end`. See `write_file`.
 
-        Without a declared length that of the span is declared. See `write_file`.
+        As the whole body it has its length declared, where none is.
         """
         response = self.response
-        if self.outbound is HELD and response is not None:
-            if response.length < 0:
-                response.length = span.count
-            elif response.length < span.count:
-                span.count = response.length
+        if self.outbound is HELD and response is not None and response.length < 0:
+            response.length = span.count
         self.put_file(span, True)
 
     def put_file(self, span: FileSpan, final: bool) -> None:

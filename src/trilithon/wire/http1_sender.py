@@ -181,9 +181,13 @@ class Http1Sender(Protocol):
             self.paused = False
             self.transport.resume()
 
+    def informs(self, exchange: Exchange) -> bool:
+        """Tell whether early hints are sent, never to HTTP/1.0 (RFC 9110 15.2); see Carrier."""
+        return self.terms.early_hints and not exchange.head.http10
+
     def inform(self, exchange: Exchange, status: int, block: bytes) -> None:
-        """Send an interim response, never to HTTP/1.0 (RFC 9110 15.2)."""
-        if not self.headed and not exchange.head.http10 and exchange is self.exchange:
+        """Send an interim response in front of the head; see Carrier."""
+        if not self.headed and exchange is self.exchange and self.informs(exchange):
             self.transport.write(b"HTTP/1.1 %d \r\n%b\r\n" % (status, block))
 
     def refuse(self, exchange: Exchange, status: int, extra: bytes) -> None:
