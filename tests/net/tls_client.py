@@ -55,11 +55,14 @@ class TlsClient(Client):
             raise
 
     def finish(self) -> None:
-        """Say that nothing more will be sent, as TLS does (close_notify), and go on reading."""
+        """Say that nothing more will be sent, as TLS does (close_notify), and go on reading.
+
+        A server that has given the connection up by then is no error.
+        """
         self.socket.setblocking(False)
         try:
             self.socket.unwrap()
-        except ssl.SSLWantReadError:
+        except (ssl.SSLWantReadError, ssl.SSLEOFError, ConnectionError):
             return
         finally:
             self.socket.setblocking(True)
