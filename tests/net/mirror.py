@@ -57,7 +57,7 @@ def mirror_wsgi(environ: dict[str, Any], start_response: Any) -> list[bytes]:
         "scheme": environ["wsgi.url_scheme"],
         "root_path": environ["SCRIPT_NAME"],
         "path": environ["SCRIPT_NAME"] + environ["PATH_INFO"],
-        "host": [environ["HTTP_HOST"]],
+        "host": [environ["HTTP_HOST"]] if "HTTP_HOST" in environ else [],
         "version": environ["SERVER_PROTOCOL"].partition("/")[2],
         "fields": [(key[5:].lower().replace("_", "-"), each) for key, each in environ.items() if key[:5] == "HTTP_"],
     }
@@ -69,14 +69,15 @@ def mirror_wsgi(environ: dict[str, Any], start_response: Any) -> list[bytes]:
 MIRRORS: dict[str, Any] = {"asgi": mirror_asgi, "wsgi": mirror_wsgi}
 
 
-def dial(address: tuple[str, int] | str, first: bytes = b"") -> socket.socket:
-    """Return a connection to (host, port) or to the path of a Unix socket, on which `first` was sent."""
+def dial(address: tuple[str, int] | str, first: bytes = b"", source: str = "") -> socket.socket:
+    """Return a connection to (host, port), from `source`, or to the path of a Unix socket; `first` was sent on it."""
     if isinstance(address, str):
         made = socket.socket(socket.AF_UNIX)
         made.settimeout(DEADLINE_S)
         made.connect(address)
     else:
-        made = socket.create_connection(address, timeout=DEADLINE_S)
+        origin = (source, 0) if source else None
+        made = socket.create_connection(address, timeout=DEADLINE_S, source_address=origin)
         made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     made.sendall(first)
     return made

@@ -1,0 +1,118 @@
+"""Starting nginx and HAProxy on free ports, as the current user, with all that they write in one directory."""
+
+import re
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+START_S = 10.0
+
+NGINX = """\
+daemon off;
+master_process off;
+pid {directory}/nginx.pid;
+error_log {directory}/error.log info;
+{modules}
+events {{ worker_connections 128; }}
+{block} {{
+{temporary}
+{text}
+}}
+"""
+TEMPORARY = "\n".join(
+    f"{kind}_temp_path {{directory}}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+)
+HAPROXY = """\
+global
+    maxconn 256
+
+defaults
+    timeout connect 5s
+    timeout client 30s
+    timeout server 30s
+    timeout tunnel 30s
+
+{text}
+"""
+
+
+def free_port() -> int:
+    """Return a port of 127.0.0.1 that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def nginx_modules(block: str) -> str:
+    """Return the directive that loads the module for a block, where it is a separate file."""
+    if block == "http":
+        return ""
+    build = subprocess.run(["nginx", "-V"], capture_output=True, text=True, check=True).stderr
+    if "--with-stream=dynamic" not in build:
+        return ""
+    path = re.search(r"--modules-path=(\S+)", build)
+    assert path is not None
+    return f"load_module {path[1]}/ngx_stream_module.so;"
+
+
+@contextmanager
+def nginx(directory: Path, block: str, text: str, ports: list[int]) -> Iterator[None]:
+    """Run nginx with `text` in the block `http` or `stream` until the end of the block; it listens on `ports`."""
+    path = directory / "nginx.conf"
+    temporary = TEMPORARY.format(directory=directory) + "\naccess_log off;" if block == "http" else ""
+    modules = nginx_modules(block)
+    path.write_text(
+        NGINX.format(directory=directory, modules=modules, block=block, temporary=temporary, text=text),
+        encoding="utf-8",
+    )
+    with running(["nginx", "-p", str(directory), "-e", f"{directory}/error.log", "-c", str(path)], directory, ports):
+        yield
+
+
+@contextmanager
+def haproxy(directory: Path, text: str, ports: list[int]) -> Iterator[None]:
+    """Run HAProxy with frontends and backends until the end of the block; it listens on `ports`."""
+    path = directory / "haproxy.cfg"
+    path.write_text(HAPROXY.format(text=text), encoding="utf-8")
+    with running(["haproxy", "-db", "-f", str(path)], directory, ports):
+        yield
+
+
+@contextmanager
+def running(command: list[str], directory: Path, ports: list[int]) -> Iterator[None]:
+    """Run a proxy in the foreground, wait until it listens, and end it."""
+    log = directory / "output.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=directory)
+    try:
+        for port in ports:
+            await_port(port, process, log)
+        yield
+        assert process.poll() is None, f"it ended by itself: {log.read_text()}"
+    finally:
+        process.terminate()
+        try:
+            process.wait(START_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def await_port(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+    """Wait until somebody listens on a port, or the process that should has ended."""
+    deadline = time.monotonic() + START_S
+    while time.monotonic() < deadline:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            return
+        except OSError:
+            pass
+        try:
+            process.wait(0.02)
+        except subprocess.TimeoutExpired:
+            continue
+        raise AssertionError(f"{process.args!r} ended: {log.read_text()}")
+    raise AssertionError(f"nobody listens on port {port}: {log.read_text()}")
