@@ -1,7 +1,6 @@
 """A connection: the socket under a protocol, its queue of output, its deadlines."""
 
 import contextlib
-import os
 import select
 import socket
 import threading
@@ -301,10 +300,6 @@ class Connection(Outlet):
         self.queued += span.count
         if not self.dirty:
             self.soil()
-
-    def write_file(self, fd: int, offset: int, count: int) -> None:
-        """Queue a span of a file; see Transport."""
-        self.write_span(FileSpan(os.dup(fd), offset, count))
 
     def soil(self) -> None:
         """Have the engine flush this connection at the end of the turn, unless a crew thread has it to itself."""
