@@ -19,9 +19,10 @@ from trilithon.wire.terms import Terms
 class Doorway:
     """What a listener asks of the connections that come in through it.
 
-    `proxy_version` is that of the PROXY header, which only `trusted` proxies may send, in `proxy_s` seconds; empty for
-    no header. `store` has the certificates where TLS is spoken, `tls_s` is the time for its handshake.
-    `prior_knowledge` lets clients without TLS begin with HTTP/2, `websockets` lets them open some over it.
+    `trusted` are the proxies whose word counts, None for none. `proxy_version` is that of the PROXY header, which only
+    they may send, in `proxy_s` seconds; empty for no header. `store` has the certificates where TLS is spoken, `tls_s`
+    is the time for its handshake. `prior_knowledge` lets clients without TLS begin with HTTP/2, `websockets` lets them
+    open some over it.
     """
 
     def __init__(self, terms: Terms, limits: Limits) -> None:
@@ -37,6 +38,8 @@ class Doorway:
 
     def enter(self, connection: Connection, peer: Peer) -> None:
         """Let a connection speak its first protocol."""
+        if self.trusted is not None and self.trusted.trusts(peer.client):
+            peer.proxied = True
         if self.proxy_version or self.store is not None or self.prior_knowledge:
             connection.speak(Arrival(self, connection, peer))
         else:
@@ -91,8 +94,7 @@ class Arrival(Protocol):
 
     def read_header(self, header: ProxyHeader, data: bytes) -> bytes | None:
         """Take a PROXY header; returns what follows it. Who may not send one, or sends none, is not answered."""
-        trusted = self.doorway.trusted
-        if trusted is None or not trusted.trusts(self.caller.client):
+        if not self.caller.proxied:
             self.transport.abort(False)
             return None
         try:
@@ -105,7 +107,9 @@ class Arrival(Protocol):
         self.header = None
         if header.server is not None:
             self.caller = Peer(header.client, header.server)
-        elif header.relayed:
+            self.caller.proxied = True
+        else:
+            # Even one that speaks for itself (LOCAL): HAProxy says so for clients of its own Unix sockets.
             self.caller.hearsay = True
         self.grant(self.opening_s())
         return rest
@@ -115,6 +119,7 @@ class Arrival(Protocol):
         caller = self.caller
         peer = Peer(caller.client, caller.server, True)
         peer.hearsay = caller.hearsay
+        peer.proxied = caller.proxied
         peer.tls = tls.facts()
         return self.go_on_with(self.open_http2(peer) if peer.tls.alpn == "h2" else self.open_http1(peer), data)
 

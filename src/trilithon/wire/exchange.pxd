@@ -12,6 +12,7 @@ cdef class Peer:
     cdef public tuple names
     cdef public object tls
     cdef public bint hearsay
+    cdef public bint proxied
 
 cdef class Receiver:
     cpdef body_arrived(self)

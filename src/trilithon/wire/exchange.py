@@ -67,7 +67,8 @@ class Peer:
 
     `client` is (host, port) or None where unknown, `server` (host, port) or (path, None) for a Unix socket; `secure`
     says whether the transport is TLS, and `tls` then holds what a gateway tells of it, as TlsFacts. `hearsay` says
-    that a proxy relays for somebody it does not name. `names` is for a gateway to keep what it makes of these.
+    that a proxy relays for somebody it does not name, `proxied` that a trusted one holds the other end: it may have
+    received by TLS what it hands on in the clear. `names` is for a gateway to keep what it makes of these.
     """
 
     def __init__(self, client: tuple[str, int] | None, server: tuple[str, int | None], secure: bool = False) -> None:
@@ -78,6 +79,7 @@ class Peer:
         self.names: tuple[str, ...] | None = None
         self.tls: TlsFacts | None = None
         self.hearsay = False
+        self.proxied = False
 
 
 class SocketAnswer:

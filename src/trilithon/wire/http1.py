@@ -135,12 +135,12 @@ class Http1(Http1Sender):
             head, rest = whole
             self.partial = None
         self.empty_lines = 0
-        return self.open(self.terms.reader.read(head, self.peer.secure), rest)
+        return self.open(self.terms.reader.read(head, self.peer.secure or self.peer.proxied), rest)
 
     def start_partial(self, data: bytes) -> None:
         """Keep the first part of a head."""
         self.phase = HEAD
-        self.partial = PartialHead(self.terms.limits, self.peer.secure)
+        self.partial = PartialHead(self.terms.limits, self.peer.secure or self.peer.proxied)
         if data != b"\r":
             self.partial.feed(data)
         else:

@@ -81,7 +81,7 @@ class Http2(Session):
         self.decoder = Decoder(message)
         self.heads: dict[bytes, H2Head] = {}
         self.generation: int = 0
-        self.head_reader = H2HeadReader(message, peer.secure, websockets)
+        self.head_reader = H2HeadReader(message, peer.secure or peer.proxied, websockets)
         self.opened: list[Stream] = []
         self.priorities: dict[int, int] = {}
         self.requests: int = 0

@@ -212,6 +212,7 @@ class Server:
         if options.proxy_protocol != "off":
             doorway.proxy_version = options.proxy_protocol
             doorway.proxy_s = options.proxy_timeout_s
+        if options.proxy_protocol != "off" or options.forwarded != "none":
             doorway.trusted = options.trusted()
         doorway.prior_knowledge = options.h2c == "on" or (options.h2c == "auto" and is_local(sock))
         return doorway
@@ -242,6 +243,7 @@ class Server:
         for gateway in self.gateways:
             if isinstance(gateway, AsgiGateway):
                 gateway.stopping = True
+                gateway.on_ended = self.call_ended
         if self.looping is not None:
             self.looping.stop()
         if self.crew is not None:
@@ -271,6 +273,12 @@ class Server:
             self.crew = None
         await self.end_lifespans()
         self.close_sockets()
+
+    def call_ended(self) -> None:
+        """Take note, while the server stops, that a call has ended."""
+        if self.looping is not None and self.looping.waiting:
+            self.looping.call_ended()
+        self.emptied.set()
 
     def is_serving(self) -> bool:
         """Tell whether the start-up is over."""
