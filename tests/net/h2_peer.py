@@ -119,7 +119,7 @@ class Peer:
                 self.settings[int.from_bytes(name, "big")] = int.from_bytes(value, "big")
             if self.acknowledges:
                 self.send(SETTINGS_ACK)
-        elif sent.kind == PING and not sent.flags & ACK:
+        elif sent.kind == PING and not sent.flags & ACK and self.acknowledges:
             self.send(ping(sent.payload, ack=True))
         self.seen.append(sent)
         return sent
@@ -154,7 +154,7 @@ class Peer:
         while time.monotonic() < deadline:
             found = self.take()
             assert found is not None, f"the connection ended; {self.told()}"
-            assert found.kind != GOAWAY or wanted(found), f"the server leaves; {self.told()}"
+            assert found.kind != GOAWAY or not found.code or wanted(found), f"the server leaves; {self.told()}"
             if wanted(found):
                 return found
         raise TimeoutError(f"not in time; {self.told()}")

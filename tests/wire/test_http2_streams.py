@@ -324,6 +324,37 @@ def test_a_body_that_does_not_come_is_answered_408():
     assert [each.outbound for each in (slow, steady, unread)] == [Outbound.LOST, Outbound.FRESH, Outbound.FRESH]
 
 
+def test_half_a_body_that_no_call_has_begun_to_read_does_not_wait_for_ever():
+    script = Script(timeouts=Timeouts(body_timeout_s=20))
+    gathered = script.one(headers(1, POST, end=False), data(1, b"half"))
+    release(gathered)  # as a gateway that calls the application with the whole body only
+    script.machine.look(1000.0)
+    script.machine.look(1020.0)
+    assert script.frames()[0].fields[0] == (b":status", b"408")
+
+
+@pytest.mark.spec("H2-HDR-19")
+def test_a_client_may_wait_for_100_as_long_as_the_application_takes():
+    script = Script(timeouts=Timeouts(body_timeout_s=20))
+    exchange = script.one(headers(1, [*POST, (b"expect", b"100-continue")], end=False))
+    script.machine.look(1000.0)
+    script.machine.look(1100.0)
+    assert script.frames() == []
+    exchange.carrier.want_body(exchange)
+    assert script.frames()[0].fields == [(b":status", b"100")]
+    script.machine.look(1100.0)
+    script.machine.look(1120.0)
+    assert script.frames()[0].fields[0] == (b":status", b"408")
+
+
+def test_a_client_whose_window_is_closed_waits_for_us():
+    script = Script(H2Limits(h2_stream_window_bytes=65535), timeouts=Timeouts(body_timeout_s=20))
+    release(script.one(headers(1, POST, end=False), *[data(1, bytes(13107))] * 5))
+    script.machine.look(1000.0)
+    script.machine.look(1100.0)
+    assert [sent.stream_id for sent in script.frames()] == [0] * len(script.frames())
+
+
 def test_a_body_that_stops_behind_the_head_of_its_answer_cancels_the_stream():
     script = Script(timeouts=Timeouts(body_timeout_s=20))
     exchange = script.one(headers(1, POST, end=False))

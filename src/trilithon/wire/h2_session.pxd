@@ -48,4 +48,5 @@ cdef class Session(Link):
     cpdef bint is_late(self, int what, bint waiting, double limit_s) except -1
     @cython.locals(limit_s=double, whole=bint, exchange=Exchange, receiver=Receiver)
     cpdef check_stream(self, Stream stream, double now)
+    cpdef bint keeps_waiting(self, Stream stream, Exchange exchange) except -1
     cpdef check_lingering(self, Stream stream, double now)

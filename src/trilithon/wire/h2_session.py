@@ -380,7 +380,7 @@ class Session(Link):
                 self.drop(stream, BY_US)
                 return
         limit_s = self.timeouts.body_timeout_s
-        if whole or exchange.body_bytes or not limit_s:
+        if whole or not limit_s or self.keeps_waiting(stream, exchange):
             stream.seen_at = 0.0
         elif not stream.seen_at:
             stream.seen_at = now
@@ -391,6 +391,15 @@ class Session(Link):
             else:
                 stream.seen_at = now
                 stream.body_seen = stream.body_size
+
+    def keeps_waiting(self, stream: Stream, exchange: Exchange) -> bool:
+        """Tell whether a client has reason not to send: what came is not taken, its window is closed, no 100 was sent.
+
+        What a gateway gathers before it calls the application is no reason, or half a body would wait for ever.
+        """
+        if exchange.head.expects_continue and not stream.asked:
+            return True
+        return stream.window_in <= 0 or (stream.engaged and exchange.body_bytes > 0)
 
     def check_lingering(self, stream: Stream, now: float) -> None:
         """Close a stream whose client does not end a WebSocket that is over."""
