@@ -25,7 +25,7 @@ class Answer:
     status: int = 0
     fields: Pairs = field(default_factory=list)
     hints: list[Pairs] = field(default_factory=list)
-    body: bytes = b""
+    body: bytes | bytearray = b""
     trailers: Pairs | None = None
     whole: bool = False
     framing: str = "frames"
@@ -215,7 +215,7 @@ class H2Client(Client):
         self.connection.send_headers(
             self.stream_id, [*head, (b":authority", b"localhost"), *(fields or [])], end_stream=True
         )
-        self.answers[self.stream_id] = Answer()
+        self.answers[self.stream_id] = Answer(body=bytearray())
         self.flush()
         return self.stream_id
 
