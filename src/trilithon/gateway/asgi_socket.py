@@ -141,6 +141,8 @@ class SocketCall(Call):
         deflate = negotiate(handshake.offers, self.terms.limits)
         answer = SocketAnswer(protocol, deflate.reply if deflate is not None else b"", head.lines)
         self.exchange.switch(handshake, answer)
+        if self.exchange.outbound is not FLOWING:
+            raise ClientDisconnected("the client is gone")
         self.socket = WebSocket(self.terms.limits, deflate)
         self.handshake = None
         self.standing = ACCEPTED
@@ -274,12 +276,26 @@ class SocketCall(Call):
             if socket.stance is TALKING and exchange.carrier.congested():
                 socket.thin()  # a flood of pings from a client that does not read (RFC 6455 5.5.3)
                 return
-            for part in out:
-                exchange.write(part)
-            out.clear()
-        if socket.stance is CLOSED and socket.farewell is None:
+            try:
+                self.put_out(socket, out)
+            except ClientDisconnected:
+                pass  # a stream among others may be lost at an attempt to make room for it; `lost` was called
+        elif socket.stance is CLOSED and socket.farewell is None:
             exchange.end(b"")
             self.lost()
+
+    def put_out(self, socket: WebSocket, out: list[bytes]) -> None:
+        """Send frames, and the end with the last word; raises ClientDisconnected."""
+        exchange = self.exchange
+        last = out.pop()
+        for part in out:
+            exchange.write(part)
+        out.clear()
+        if socket.stance is CLOSED and socket.farewell is None:
+            exchange.end(last)
+            self.lost()
+        else:
+            exchange.write(last)
 
     def body_arrived(self) -> None:
         """See Receiver; over HTTP/1.1 there is no body to complete before the stream begins."""
