@@ -66,7 +66,7 @@ class TestText:
     )
     def test_addresses(self, data, client, server):
         reader = read(data)
-        assert (reader.client, reader.server, reader.relayed, reader.ssl) == (client, server, True, False)
+        assert (reader.client, reader.server, reader.ssl) == (client, server, False)
         assert read(data, "v1").client == client
 
     @pytest.mark.spec("H-PP-03")
@@ -158,7 +158,7 @@ class TestText:
     def test_unknown_is_accepted_and_says_nothing(self, more):
         for version in ("v1", "any"):
             reader = read(b"PROXY UNKNOWN" + more + b"\r\n", version)
-            assert (reader.client, reader.server, reader.relayed) == (None, None, True)
+            assert (reader.client, reader.server) == (None, None)
 
 
 class TestBinary:
@@ -183,7 +183,7 @@ class TestBinary:
     )
     def test_addresses(self, data, client, server):
         reader = read(data)
-        assert (reader.client, reader.server, reader.relayed, reader.ssl) == (client, server, True, False)
+        assert (reader.client, reader.server, reader.ssl) == (client, server, False)
         assert read(data, "v2").server == server
 
     @pytest.mark.spec("H-PP-06")
@@ -191,7 +191,7 @@ class TestBinary:
     @pytest.mark.parametrize("block", [b"", block_4(), b"\xff" * 7, b"\x03\0\x04abcd"])
     def test_local_keeps_the_real_addresses_whatever_it_holds(self, family, block):
         reader = read(header(family, block, command=0))
-        assert (reader.client, reader.server, reader.relayed) == (None, None, False)
+        assert (reader.client, reader.server) == (None, None)
 
     @pytest.mark.spec("H-PP-07")
     @pytest.mark.parametrize(
@@ -206,7 +206,7 @@ class TestBinary:
     )
     def test_no_stream_addresses_keep_the_real_ones(self, data):
         reader = read(data)
-        assert (reader.client, reader.server, reader.relayed) == (None, None, True)
+        assert (reader.client, reader.server) == (None, None)
 
     @pytest.mark.spec("H-PP-07")
     def test_unassigned_families_are_refused(self):
@@ -267,7 +267,7 @@ class TestBinary:
     def test_the_size_is_bounded_and_refused_before_it_comes(self):
         most = MAX_HEADER_BYTES - 16
         assert read(header(V4, block_4() + extra(4, bytes(most - 12 - 3)))).client == CLIENT
-        assert read(header(0, bytes(most), command=0)).relayed is False
+        assert read(header(0, bytes(most), command=0)).server is None
         for length in (most + 1, 65535):
             refuse(header(V4, b"", length=length))
             refuse(header(0, b"", command=0, length=length))
@@ -335,7 +335,7 @@ class TestReading:
             reader = ProxyHeader("any")
             assert reader.feed(data[:place]) is None
             assert reader.feed(data[place:] + REQUEST) == REQUEST
-            assert (reader.client, reader.server, reader.relayed) == (whole.client, whole.server, whole.relayed)
+            assert (reader.client, reader.server, reader.ssl) == (whole.client, whole.server, whole.ssl)
 
     @pytest.mark.spec("H-PP-10")
     @pytest.mark.parametrize("data", ALL)

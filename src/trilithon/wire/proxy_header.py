@@ -38,9 +38,8 @@ class ProxyHeader:
 
     Once `feed` has returned bytes, `client` is whom the proxy speaks for as (host, port) and `server` what that client
     connected to, (host, port) or (path, None) for a Unix socket, which has no client address. When `server` is None the
-    header named no addresses, as that of a health check (LOCAL, UNKNOWN, UNSPEC): those of the connection stay.
-    `relayed` tells these apart: it is False when the proxy speaks for itself (LOCAL). `ssl` says that the client's
-    connection to the proxy was TLS.
+    header named no addresses (LOCAL, UNKNOWN, UNSPEC): those of the connection stay, and who wrote what follows is
+    unknown. `ssl` says that the client's connection to the proxy was TLS.
     """
 
     def __init__(self, version: str) -> None:
@@ -49,7 +48,6 @@ class ProxyHeader:
         self.held = bytearray()
         self.client: tuple[str, int] | None = None
         self.server: tuple[str, int | None] | None = None
-        self.relayed = True
         self.ssl = False
 
     def feed(self, data: bytes) -> bytes | None:
@@ -116,8 +114,8 @@ class ProxyHeader:
             raise PeerError(400, "PROXY header too large", SECTION_2)
         if len(held) < end:
             return None
-        self.relayed = held[12] & 0x0F == PROXY
-        if self.relayed:
+        # What stands behind LOCAL is to be ignored.
+        if held[12] & 0x0F == PROXY:
             self.read_block(bytes(held[:end]))
         return self.rest(end)
 
