@@ -109,7 +109,7 @@ def test_new_keys_are_not_given_without_end(store: TlsStore) -> None:
         # OpenSSL answers the first request along with data only, those behind it at once.
         talk.sock.sendall(talk.channel.seal(b"x"))
         with pytest.raises(TlsError, match="without end"):
-            for _ in range(MAX_CHATTER + 2):
+            for _ in range(MAX_CHATTER + 3):
                 talk.type("K\n")
                 assert talk.turn() == b""
         assert talk.channel.farewell() != b""

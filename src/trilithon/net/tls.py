@@ -112,7 +112,10 @@ class TlsChannel:
 
     def outgoing(self) -> bytes:
         """Return what has to be sent beside data: handshake, tickets, key updates, alerts; mostly nothing."""
-        return self._outgoing.read() if self._outgoing.pending else b""
+        if not self._outgoing.pending:
+            return b""
+        self._chatter += 1
+        return self._outgoing.read()
 
     def farewell(self) -> bytes:
         """Return the close_notify alert, behind whatever waits; nothing when it was said or cannot be any more."""
@@ -136,6 +139,8 @@ class TlsChannel:
         """Take a piece of ciphertext that is small enough for OpenSSL's buffer."""
         if self.ended or self._failed:
             return b""
+        if self._chatter > MAX_CHATTER:
+            raise self._refuse("the client asks for new keys without end")
         incoming = self._incoming
         if self.shaking:
             self._shake(data)
@@ -145,25 +150,36 @@ class TlsChannel:
             incoming.write(data)
         conversation = self._conversation
         assert conversation is not None
-        parts: list[bytes] = []
         try:
-            # What is read when nothing is left would raise, which costs more than the record did.
             part = conversation.read(RECORD_BYTES)
-            while incoming.pending and part:
-                parts.append(part)
-                part = conversation.read(RECORD_BYTES)
-            if not part:
-                self.ended = True
+            if incoming.pending and part:
+                part = self._read_on(part)
         except SSLWantReadError:
-            part = b""
+            return b""
         except OSError as fault:
             raise self._fail(fault) from None
-        if parts:
-            parts.append(part)
-            part = b"".join(parts)
-        if self._outgoing.pending:
-            self._count_chatter(part)
+        if not part:
+            self.ended = True
+        elif self._chatter:
+            self._chatter = 0
         return part
+
+    def _read_on(self, part: bytes) -> bytes:
+        """Return what further records hold behind a part that was read; raises what OpenSSL raises."""
+        conversation = self._conversation
+        assert conversation is not None
+        parts = [part]
+        try:
+            # What is read when nothing is left would raise, which costs more than a record does.
+            while part and self._incoming.pending:
+                part = conversation.read(RECORD_BYTES)
+                parts.append(part)
+        except SSLWantReadError:
+            pass
+        else:
+            if not part:
+                self.ended = True
+        return b"".join(parts)
 
     def _shake(self, data: bytes | memoryview) -> None:
         """Go on with the handshake."""
@@ -202,12 +218,6 @@ class TlsChannel:
         self._conversation = self._store.open(hello.name(), self._incoming, self._outgoing)
         self._incoming.write(hello.records)
         return self._conversation
-
-    def _count_chatter(self, plaintext: bytes) -> None:
-        """Bound what a client can make the server say without sending or asking for anything."""
-        self._chatter = 0 if plaintext else self._chatter + 1
-        if self._chatter > MAX_CHATTER:
-            raise self._refuse("the client asks for new keys without end")
 
     def _refuse(self, reason: str) -> TlsError:
         """Return the error for what this side does not put up with."""
