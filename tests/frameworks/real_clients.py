@@ -1,4 +1,4 @@
-"""httpx, urllib3 and curl behind one small interface, so that every framework test runs through all three."""
+"""httpx, urllib3 and curl behind one small interface, so that every framework test runs through all of them."""
 
 import subprocess
 import tempfile
@@ -60,9 +60,17 @@ def _gather(pairs: Iterator[tuple[str, str]]) -> dict[str, list[str]]:
 class Httpx:
     """httpx with one connection pool."""
 
+    http2 = False
+
     def __init__(self) -> None:
         # httpx asks for compression by itself; the tests compare what was sent.
-        self.client = httpx.Client(timeout=TIMEOUT_S, trust_env=False, headers={"Accept-Encoding": "identity"})
+        self.client = httpx.Client(
+            http1=not self.http2,
+            http2=self.http2,
+            timeout=TIMEOUT_S,
+            trust_env=False,
+            headers={"Accept-Encoding": "identity"},
+        )
 
     def request(
         self, method: str, url: str, body: bytes | None = None, fields: Mapping[str, str] | None = None
@@ -82,6 +90,12 @@ class Httpx:
     def close(self) -> None:
         """Close the pool."""
         self.client.close()
+
+
+class Httpx2(Httpx):
+    """httpx over HTTP/2, with prior knowledge."""
+
+    http2 = True
 
 
 class Urllib3:
@@ -112,6 +126,8 @@ class Urllib3:
 class Curl:
     """curl as a process of its own for each request."""
 
+    options: tuple[str, ...] = ()
+
     def request(
         self, method: str, url: str, body: bytes | None = None, fields: Mapping[str, str] | None = None
     ) -> Reply:
@@ -133,7 +149,7 @@ class Curl:
             head, output = Path(directory, "head"), Path(directory, "body")
             output.touch()
             command = ["curl", "--silent", "--show-error", "--noproxy", "*", "--max-time", str(TIMEOUT_S)]
-            command += ["--dump-header", str(head), "--output", str(output), *arguments, url]
+            command += ["--dump-header", str(head), "--output", str(output), *self.options, *arguments, url]
             subprocess.run(command, input=stdin, check=True, timeout=TIMEOUT_S)
             return self._reply(head.read_bytes(), output.read_bytes() if "--head" not in arguments else b"")
 
@@ -148,4 +164,10 @@ class Curl:
         """Nothing stays open between requests."""
 
 
-CLIENTS = {"httpx": Httpx, "urllib3": Urllib3, "curl": Curl}
+class Curl2(Curl):
+    """curl over HTTP/2, with prior knowledge."""
+
+    options = ("--http2-prior-knowledge",)
+
+
+CLIENTS = {"httpx": Httpx, "httpx-http2": Httpx2, "urllib3": Urllib3, "curl": Curl, "curl-http2": Curl2}
