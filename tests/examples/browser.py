@@ -21,6 +21,8 @@ ARGUMENTS = [
     "--disable-dev-shm-usage",
     "--disable-gpu",
     "--no-first-run",
+    # Where a test speaks TLS, it made its certificate itself.
+    "--ignore-certificate-errors",
     "--disable-background-networking",
     "--disable-component-update",
     # A window behind another one is to run on as if somebody looked at it.
