@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from trilithon.foundation.errors import ConfigError
-from trilithon.foundation.options import Options
+from trilithon.foundation.options import BY_NAME, Options
 from trilithon.foundation.tls_options import uses_tls
 
 CERT = {"certfile": "cert.pem"}
@@ -70,3 +70,12 @@ def test_what_does_not_go_together(values: dict[str, Any], option: str, remedy: 
     assert caught.value.option == option
     assert remedy in caught.value.remedy
     assert "secret" not in str(caught.value)
+
+
+def test_the_password_is_never_written_out() -> None:
+    option = BY_NAME["keyfile_password"]
+    assert option.secret
+    assert "secret" not in option.write("secret")
+    with pytest.raises(ConfigError) as caught:
+        Options(certfile="cert.pem", keyfile_password=4711)
+    assert "4711" not in str(caught.value)

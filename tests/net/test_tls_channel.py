@@ -42,6 +42,23 @@ def test_data_goes_both_ways(store: TlsStore, authority: Authority, cut: Cut, ve
     assert client.channel.outgoing() == b""
 
 
+@VERSIONS
+def test_records_cut_anywhere(store: TlsStore, authority: Authority, version: ssl.TLSVersion) -> None:
+    context = authority.trusting()
+    context.maximum_version = version
+    client = MemoryClient(store, context).shake()
+    place = 1
+    while True:
+        client.tls.write(b"one")
+        client.tls.write(b"two and more")
+        data = client.outgoing.read()
+        if place >= len(data):
+            break
+        assert client.channel.receive(data[:place]) + client.channel.receive(data[place:]) == b"onetwo and more"
+        place += 1
+    assert place > 50
+
+
 @pytest.mark.parametrize("size", [1, 16383, 16384, 16385, 32768, 32769, 200_000])
 def test_sizes_around_records_and_steps(store: TlsStore, authority: Authority, size: int) -> None:
     client = MemoryClient(store, authority.trusting()).shake()
@@ -78,3 +95,15 @@ def test_no_common_protocol_leaves_http_1(store: TlsStore, authority: Authority)
     context = authority.trusting()
     context.set_alpn_protocols(["spdy/3"])
     assert MemoryClient(store, context).shake().channel.facts().alpn is None
+
+
+def test_a_goodbye_behind_data_is_seen(store: TlsStore, authority: Authority) -> None:
+    client = MemoryClient(store, authority.trusting()).shake()
+    client.tls.write(b"one")
+    client.tls.write(b"two")
+    with pytest.raises(ssl.SSLWantReadError):
+        client.tls.unwrap()
+    assert client.channel.receive(client.outgoing.read() + b"what comes behind is not looked at") == b"onetwo"
+    assert client.channel.ended
+    assert client.channel.receive(b"nor this") == b""
+    assert client.channel.seal(b"an answer") != b""

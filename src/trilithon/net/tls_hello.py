@@ -1,9 +1,13 @@
 """The first message of a TLS client, read as far as the name of the site that it wants (RFC 6066 3)."""
 
+import re
+
 HANDSHAKE_RECORD = 0x16
 # Real ones take two kilobytes; other servers draw the line at 16 or 64 KiB.
 MAX_HELLO_BYTES = 65536
 
+# What a host name is written with (RFC 6066 3); anything else ends up in no environ and in no log.
+_NAME = re.compile(rb"[A-Za-z0-9._-]{1,255}")
 _RECORD_HEAD = 5
 # RFC 8446 5.1: what a record holds in the clear, and what OpenSSL lets pass.
 _MAX_RECORD_BYTES = 16384
@@ -50,7 +54,7 @@ class ClientHello:
         """Return the name that the client asks for; None when it gives none, or one that is no host name."""
         try:
             return _server_name(bytes(self._message))
-        except (IndexError, UnicodeDecodeError):
+        except IndexError:
             return None
 
 
@@ -71,6 +75,8 @@ def _server_name(message: bytes) -> str | None:
             # A list, of which only one entry of one type was ever defined.
             length = message[at + 3] << 8 | message[at + 4]
             name = message[at + 5 : at + 5 + length]
-            return name.decode("ascii") if message[at + 2] == _HOST_NAME and length == size - 5 and name else None
+            if message[at + 2] != _HOST_NAME or not length == size - 5 == len(name):
+                return None
+            return name.decode("ascii") if _NAME.fullmatch(name) else None
         at += size
     return None
