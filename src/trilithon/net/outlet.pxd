@@ -5,6 +5,7 @@ from trilithon.foundation.leaf cimport gather, send
 from trilithon.wire.exchange cimport Transport
 
 cdef Py_ssize_t SEAL_BYTES
+cdef Py_ssize_t TURN_BYTES
 cdef Py_ssize_t RECORD_BYTES
 
 cdef class Outlet(Transport):
@@ -17,13 +18,13 @@ cdef class Outlet(Transport):
     cdef list sealed
     cdef Py_ssize_t sealed_offset
 
-    @cython.locals(out=list, count=Py_ssize_t)
+    @cython.locals(out=list, count=Py_ssize_t, written=Py_ssize_t)
     cdef drain_queue(self)
     cdef send_span(self, object span)
     cdef send_parts(self, list out)
     @cython.locals(out=list, whole=Py_ssize_t)
     cdef drop(self, Py_ssize_t count)
-    @cython.locals(sealed=list, count=Py_ssize_t)
+    @cython.locals(sealed=list, count=Py_ssize_t, written=Py_ssize_t)
     cdef drain_sealed(self)
     @cython.locals(sealed=list, whole=Py_ssize_t)
     cdef drop_records(self, Py_ssize_t count)

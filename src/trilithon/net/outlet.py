@@ -15,6 +15,8 @@ SEAL_BYTES = 65536
 RECORD_BYTES = 16384
 # Stands in for the records of connections that have none waiting; never added to.
 NOTHING: list[bytes] = []
+# And so much is written at once: a client that reads as fast as we write would keep all others waiting.
+TURN_BYTES = 1048576
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
@@ -35,12 +37,13 @@ class Outlet(Transport):
         self.sealed_offset = 0
 
     def drain_queue(self) -> None:
-        """Write parts until the queue or the socket's room ends; raises OSError, and EOFError for a short file."""
+        """Write parts until the queue, the socket's room or the turn ends; raises OSError, EOFError for a short file."""
         if self.tls is not None or self.sealed:
             self.drain_sealed()
             return
         out = self.out
-        while out:
+        written = 0
+        while out and written < TURN_BYTES:
             first = out[0]
             if type(first) is not bytes:
                 count = self.send_span(first)
@@ -52,6 +55,7 @@ class Outlet(Transport):
                 count = self.send_parts(out)
             if not count:
                 return
+            written += count
             self.queued -= count
             if type(first) is bytes:
                 self.drop(count)
@@ -120,7 +124,8 @@ class Outlet(Transport):
     def drain_sealed(self) -> None:
         """Write records, and seal what waits as there is room; raises as `drain_queue`."""
         sealed = self.sealed
-        while True:
+        written = 0
+        while written < TURN_BYTES:
             if sealed:
                 if len(sealed) == 1:
                     count = send(self.fd, sealed[0], self.sealed_offset)
@@ -128,6 +133,7 @@ class Outlet(Transport):
                     count = gather(self.fd, sealed, self.sealed_offset)
                 if not count:
                     return
+                written += count
                 self.queued -= count
                 self.drop_records(count)
                 if sealed:
