@@ -34,6 +34,7 @@ SPECIAL = {
     "cert_dir": "certificates",
     "ca_certs": "ca.pem",
     "ciphers": "ECDHE+AESGCM",
+    "allowed_hosts": "example.org",
     "trusted_proxies": "10.0.0.0/8",
     "h2_max_frame_bytes": "70000",
     "h2_connection_window_bytes": "2000000",

@@ -143,6 +143,14 @@ class Options(ProxyOptions):
         "JSON or TOML file in the form of logging.config.dictConfig; loggers are trilithon.error and trilithon.access.",
         metavar="FILE",
     )
+    allowed_hosts: Sequence[str] = row(
+        (),
+        Section.HTTP,
+        "Host that the site is served under, a name or an address, *.NAME for all below it; requests for others get "
+        "421. None given: all are served. May be given several times.",
+        flag_name="allowed-host",
+        metavar="HOST",
+    )
     early_hints: bool = row(
         True,
         Section.HTTP,
@@ -299,6 +307,7 @@ class Options(ProxyOptions):
         _check_mounts(self)
         _check_environ(self)
         _check_texts(self)
+        _check_hosts(self)
         check_origins(self)
         check_windows(self)
         check_tls(self)
@@ -378,6 +387,14 @@ def _check_mounts(options: Options) -> None:
         if not (target if isinstance(target, str) else callable(target)):
             raise ConfigError("mounts", prefix, f"names no application; type {prefix}=module:attr")
         seen.add(prefix)
+
+
+def _check_hosts(options: Options) -> None:
+    for host in options.allowed_hosts:
+        if not re.fullmatch(r"(\*\.)?[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\]", host):
+            raise ConfigError(
+                "allowed_hosts", host, "a host is a name without port, as in example.org, or *.example.org"
+            )
 
 
 def _check_environ(options: Options) -> None:

@@ -29,6 +29,7 @@ cdef class Engine(Owner):
     cdef public object on_step_aside
     cdef public object leader
     cdef public object forwarding
+    cdef public object hosts
     cdef public object store
     cdef readonly bint closed
 

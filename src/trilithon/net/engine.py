@@ -22,6 +22,7 @@ from trilithon.net.shared_stream import SharedStream
 from trilithon.net.tempo import Tempo
 from trilithon.wire.exchange import Exchange
 from trilithon.wire.forwarded import Forwarding
+from trilithon.wire.hosts import AllowedHosts
 from trilithon.wire.phase import STREAMS
 from trilithon.wire.terms import Terms
 
@@ -85,6 +86,7 @@ class Engine(Owner):
         self.on_step_aside: Callable[[], None] | None = None
         self.leader = 0
         self.forwarding: Forwarding | None = None
+        self.hosts: AllowedHosts | None = None
         self.store: TlsStore | None = None
         self.closed = False
 
@@ -227,6 +229,9 @@ class Engine(Owner):
             exchange.carrier = SharedStream(exchange.carrier, connection)
         if self.forwarding is not None:
             self.forwarding.apply(exchange)
+        if self.hosts is not None and not self.hosts.allows(exchange.head.host):
+            exchange.refuse(421)
+            return
         self.exchanges.append(exchange)
 
     def leads(self) -> bool:

@@ -25,6 +25,7 @@ from trilithon.net.certificates import TlsStore, open_store
 from trilithon.net.engine import Engine
 from trilithon.wire.exchange import Exchange, describe
 from trilithon.wire.forwarded import Forwarding
+from trilithon.wire.hosts import AllowedHosts
 from trilithon.wire.terms import Stamp, Terms
 from trilithon.worker.crew import Crew
 from trilithon.worker.loader import Loaded, load
@@ -169,13 +170,9 @@ class Server:
         wsgi = [gateway for gateway in self.gateways if isinstance(gateway, WsgiGateway)]
         loop_engine = Engine(terms, limits, journal) if asgi else None
         crew_engine = Engine(terms, limits, journal) if wsgi else None
-        if options.forwarded != "none":
-            forwarding = Forwarding(
-                options.trusted(), options.forwarded, options.forwarded_host, options.forwarded_prefix
-            )
-            for engine in (loop_engine, crew_engine):
-                if engine is not None:
-                    engine.forwarding = forwarding
+        for engine in (loop_engine, crew_engine):
+            if engine is not None:
+                self.set_checks(engine)
         if crew_engine is not None:
             threads = min(options.threads, limits.capacity.max_requests or options.threads)
             self.crew = Crew(crew_engine, threads, router, loop_engine)
@@ -201,6 +198,16 @@ class Server:
         if self.crew is not None:
             self.crew.start()
             Sentinel(self.crew).start()
+
+    def set_checks(self, engine: Engine) -> None:
+        """Let an engine see to what every request goes through before it is routed."""
+        options = self.options
+        if options.forwarded != "none":
+            engine.forwarding = Forwarding(
+                options.trusted(), options.forwarded, options.forwarded_host, options.forwarded_prefix
+            )
+        if options.allowed_hosts:
+            engine.hosts = AllowedHosts(options.allowed_hosts)
 
     def doorway(self, sock: socket.socket, terms: Terms) -> Doorway:
         """Return what a listening socket asks of its clients before their first request."""
