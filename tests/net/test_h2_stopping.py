@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from tests.wire.h2_bytes import number, raw
+from tests.wire.h2_bytes import PREFACE, number, raw
 from tests.wire.h2_memory import GET, POST, SETTINGS_ACK, Pairs, block, data, headers, ping
 from tests.wire.hpack_blocks import incremental, indexed
 from trilithon.testing import serve
@@ -44,7 +44,7 @@ def next_goodbye(peer: Peer) -> tuple[int, int]:
 
 
 @KINDS
-@pytest.mark.spec("H2-CONN-09", "H-SHUT-01")
+@pytest.mark.spec("H2-CONN-09")
 def test_the_server_stops_in_two_steps_and_completes_what_is_open(kind: str) -> None:
     held = Held(kind)
     with (
@@ -104,6 +104,20 @@ def test_an_idle_client_is_let_go_at_once(kind: str) -> None:
         site.server.stop()
         peer.to_end()
         assert [code for _, code in goodbyes(peer)] == [NO_ERROR, NO_ERROR]
+
+
+@KINDS
+@pytest.mark.spec("H2-CONN-09")
+def test_a_connection_that_was_opened_ahead_is_let_go_at_once(kind: str) -> None:
+    held = Held(kind)
+    with (
+        serve_as(kind, held.asgi, held.wsgi, graceful_timeout_s=LONG_S, linger_timeout_s=LONG_S) as site,
+        Peer((site.host, site.port), greeting=PREFACE, acknowledges=False) as peer,
+    ):
+        peer.take()
+        site.server.stop()
+        peer.to_end()
+        assert goodbyes(peer) == [(0, NO_ERROR)]
 
 
 @KINDS

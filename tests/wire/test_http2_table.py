@@ -121,7 +121,7 @@ HAPPENINGS: dict[str, tuple[Callable[[Script], object], list[Standing]]] = {
     "retired": (lambda script: script.send(*first(script, ping(RETIRE_PING, ack=True))), [S, S, L, L, O]),
     "goaway": (lambda script: script.send(*first(script, raw(GOAWAY, 0, 0, bytes(8)))), [O, S, R, L, O]),
     "nonsense": (lambda script: script.send(*first(script, raw(GOAWAY, 0, 1, bytes(8)))), [O, O, O, O, O]),
-    "retire": (lambda script: script.machine.retire(), [R, R, R, L, O]),
+    "retire": (lambda script: script.machine.retire(), [O, R, R, L, O]),
     "leave": (lambda script: script.machine.leave(), [N, L, L, L, O]),
     "close": (lambda script: script.machine.close(0, ""), [O, O, O, O, O]),
     "lose": (lambda script: script.machine.lose(), [O, O, O, O, O]),

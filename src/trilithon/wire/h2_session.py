@@ -287,7 +287,14 @@ class Session(Link):
     def retire(self) -> None:
         """Ask the client to go elsewhere (RFC 9113 6.8); what it sends until it knows is still served. Idempotent."""
         self.begin()
-        if self.standing is SERVING:
+        if self.standing is not SERVING:
+            return
+        if not self.greeted:
+            # Browsers open connections ahead, and leave them silent until they have something to ask.
+            self.standing = OVER
+            self.sender.write(write_goaway(0, NO_ERROR))
+            self.transport.finish(False)
+        else:
             self.standing = RETIRING
             self.sender.write(write_goaway(MAX_WINDOW_BYTES, NO_ERROR) + write_ping(RETIRE_PING, False))
 
