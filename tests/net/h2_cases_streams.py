@@ -22,7 +22,7 @@ from trilithon.wire.h2_codes import (
 from .h2_peer import HEAD, Case, Peer, Step, alive, answered, headed, ponged, refused, was_reset, whole
 from .h2_site import GREETING
 
-spec = pytest.mark.spec
+mark = pytest.mark
 
 MAX_WINDOW = 2**31 - 1
 # An answer that cannot leave keeps its stream half-closed (remote) for as long as a case needs it to be.
@@ -76,179 +76,211 @@ def too_many(peer: Peer) -> None:
 
 STREAMS = [
     # RFC 9113 5.1, idle
-    Case("5.1 idle: DATA", spec("H2-STR-02"), [data(1, b"x", end=True), refused(PROTOCOL_ERROR)]),
-    Case("5.1 idle: RST_STREAM", spec("H2-STR-02", "H2-STR-09"), [reset(1), refused(PROTOCOL_ERROR)]),
-    Case("5.1 idle: WINDOW_UPDATE", spec("H2-STR-02"), [update(1, 100), refused(PROTOCOL_ERROR)]),
-    Case("5.1 idle: CONTINUATION", spec("H2-STR-02"), [raw(CONTINUATION, 4, 1, block(GET)), refused(PROTOCOL_ERROR)]),
-    Case("5.1 idle: PRIORITY", spec("H2-STR-02"), [priority(1, 3), headers(1, GET), answered(1)]),
-    Case("5.1 idle, even: DATA", spec("H2-STR-02"), [data(2, b"x"), refused(PROTOCOL_ERROR)]),
+    Case("5.1 idle: DATA", mark.spec("H2-STR-02"), [data(1, b"x", end=True), refused(PROTOCOL_ERROR)]),
+    Case("5.1 idle: RST_STREAM", mark.spec("H2-STR-02", "H2-STR-09"), [reset(1), refused(PROTOCOL_ERROR)]),
+    Case("5.1 idle: WINDOW_UPDATE", mark.spec("H2-STR-02"), [update(1, 100), refused(PROTOCOL_ERROR)]),
+    Case(
+        "5.1 idle: CONTINUATION", mark.spec("H2-STR-02"), [raw(CONTINUATION, 4, 1, block(GET)), refused(PROTOCOL_ERROR)]
+    ),
+    Case("5.1 idle: PRIORITY", mark.spec("H2-STR-02"), [priority(1, 3), headers(1, GET), answered(1)]),
+    Case("5.1 idle, even: DATA", mark.spec("H2-STR-02"), [data(2, b"x"), refused(PROTOCOL_ERROR)]),
     # half-closed (remote)
-    Case("5.1 half-closed: DATA", spec("H2-STR-03"), [*HELD, data(1, b"x", end=True), was_reset(1, STREAM_CLOSED)]),
-    Case("5.1 half-closed: HEADERS", spec("H2-STR-03"), [*HELD, headers(1, GET), was_reset(1, STREAM_CLOSED)]),
+    Case(
+        "5.1 half-closed: DATA", mark.spec("H2-STR-03"), [*HELD, data(1, b"x", end=True), was_reset(1, STREAM_CLOSED)]
+    ),
+    Case("5.1 half-closed: HEADERS", mark.spec("H2-STR-03"), [*HELD, headers(1, GET), was_reset(1, STREAM_CLOSED)]),
     Case(
         "5.1 half-closed: CONTINUATION",
-        spec("H2-STR-03", "H2-STR-10"),
+        mark.spec("H2-STR-03", "H2-STR-10"),
         [*HELD, raw(CONTINUATION, 4, 1, block(GET)), refused(PROTOCOL_ERROR)],
     ),
-    Case("5.1 half-closed: WINDOW_UPDATE", spec("H2-STR-03"), [*HELD, update(1, 100), answered(1, GREETING)]),
+    Case("5.1 half-closed: WINDOW_UPDATE", mark.spec("H2-STR-03"), [*HELD, update(1, 100), answered(1, GREETING)]),
     Case(
-        "5.1 half-closed: PRIORITY", spec("H2-STR-03"), [*HELD, priority(1, 3), update(1, 100), answered(1, GREETING)]
+        "5.1 half-closed: PRIORITY",
+        mark.spec("H2-STR-03"),
+        [*HELD, priority(1, 3), update(1, 100), answered(1, GREETING)],
     ),
-    Case("5.1 half-closed: RST_STREAM", spec("H2-STR-03"), [*HELD, reset(1), alive]),
+    Case("5.1 half-closed: RST_STREAM", mark.spec("H2-STR-03"), [*HELD, reset(1), alive]),
     # closed
-    Case("5.1 closed by a reset: DATA", spec("H2-STR-04"), [*CUT, data(1, b"x"), refused(STREAM_CLOSED)]),
-    Case("5.1 closed by a reset: HEADERS", spec("H2-STR-04"), [*CUT, headers(1, GET), refused(STREAM_CLOSED)]),
+    Case("5.1 closed by a reset: DATA", mark.spec("H2-STR-04"), [*CUT, data(1, b"x"), refused(STREAM_CLOSED)]),
+    Case("5.1 closed by a reset: HEADERS", mark.spec("H2-STR-04"), [*CUT, headers(1, GET), refused(STREAM_CLOSED)]),
     Case(
         "5.1 closed by a reset: CONTINUATION",
-        spec("H2-STR-04"),
+        mark.spec("H2-STR-04"),
         [*CUT, raw(CONTINUATION, 4, 1), refused(PROTOCOL_ERROR)],
     ),
-    Case("5.1 closed by its end: DATA", spec("H2-STR-04"), [*GONE, data(1, b"x"), refused(STREAM_CLOSED)]),
+    Case("5.1 closed by its end: DATA", mark.spec("H2-STR-04"), [*GONE, data(1, b"x"), refused(STREAM_CLOSED)]),
     Case(
         "5.1 closed by its end: HEADERS",
-        spec("H2-STR-01", "H2-STR-04"),
+        mark.spec("H2-STR-01", "H2-STR-04"),
         [*GONE, headers(1, GET), refused(STREAM_CLOSED)],
     ),
     Case(
         "5.1 closed by its end: CONTINUATION",
-        spec("H2-STR-04"),
+        mark.spec("H2-STR-04"),
         [*GONE, raw(CONTINUATION, 4, 1), refused(PROTOCOL_ERROR)],
     ),
-    Case("5.1 closed by its end: PRIORITY", spec("H2-STR-04"), [*GONE, priority(1, 3), alive]),
-    Case("5.1 closed by its end: WINDOW_UPDATE", spec("H2-STR-04"), [*GONE, update(1, 100), alive]),
-    Case("5.1 closed by its end: RST_STREAM", spec("H2-STR-04"), [*GONE, reset(1), alive]),
+    Case("5.1 closed by its end: PRIORITY", mark.spec("H2-STR-04"), [*GONE, priority(1, 3), alive]),
+    Case("5.1 closed by its end: WINDOW_UPDATE", mark.spec("H2-STR-04"), [*GONE, update(1, 100), alive]),
+    Case("5.1 closed by its end: RST_STREAM", mark.spec("H2-STR-04"), [*GONE, reset(1), alive]),
     Case(
         "5.1 closed by us: DATA",
-        spec("H2-STR-04"),
+        mark.spec("H2-STR-04"),
         [OPEN, update(1, 0), was_reset(1, PROTOCOL_ERROR), data(1, b"x"), alive],
     ),
     Case(
         "5.1 closed by us: trailers",
-        spec("H2-STR-04"),
+        mark.spec("H2-STR-04"),
         [OPEN, update(1, 0), was_reset(1, PROTOCOL_ERROR), headers(1, [(b"x", b"y")]), alive],
     ),
     # RFC 9113 5.1.1, 5.1.2
-    Case("5.1.1 an even identifier", spec("H2-STR-01"), [headers(2, GET), refused(PROTOCOL_ERROR)]),
-    Case("5.1.1 a smaller identifier", spec("H2-STR-01"), [headers(5, GET), headers(3, GET), refused(PROTOCOL_ERROR)]),
+    Case("5.1.1 an even identifier", mark.spec("H2-STR-01"), [headers(2, GET), refused(PROTOCOL_ERROR)]),
+    Case(
+        "5.1.1 a smaller identifier",
+        mark.spec("H2-STR-01"),
+        [headers(5, GET), headers(3, GET), refused(PROTOCOL_ERROR)],
+    ),
     Case(
         "5.1.1 identifiers may be left out",
-        spec("H2-STR-01"),
+        mark.spec("H2-STR-01"),
         [headers(9, GET), whole(9), headers(77, GET), answered(77)],
     ),
-    Case("5.1.2 more streams than allowed", spec("H2-STR-05"), [too_many]),
+    Case("5.1.2 more streams than allowed", mark.spec("H2-STR-05"), [too_many]),
     # RFC 7540 5.3.1
-    Case("5.3.1 HEADERS that depend on themselves", spec("H2-STR-08"), [headers_with(1), was_reset(1, PROTOCOL_ERROR)]),
+    Case(
+        "5.3.1 HEADERS that depend on themselves",
+        mark.spec("H2-STR-08"),
+        [headers_with(1), was_reset(1, PROTOCOL_ERROR)],
+    ),
     Case(
         "5.3.1 PRIORITY that depends on itself",
-        spec("H2-STR-08"),
+        mark.spec("H2-STR-08"),
         [*HELD, priority(1, 1), was_reset(1, PROTOCOL_ERROR)],
     ),
-    Case("5.3.1 the same, idle", spec("H2-STR-08"), [priority(1, 1), refused(PROTOCOL_ERROR)]),
-    Case("5.3.1 exclusive", spec("H2-STR-07"), [headers_with(0x80000003, 15), answered(1, GREETING)]),
-    Case("6.3 weight 1", spec("H2-STR-07"), [priority(1, 0, 0), headers(1, GET), answered(1)]),
-    Case("6.3 weight 256", spec("H2-STR-07"), [priority(1, 0, 255), headers(1, GET), answered(1)]),
-    Case("6.3 of an idle stream, then a lower one", spec("H2-STR-08"), [priority(7, 0), headers(1, GET), answered(1)]),
-    Case("6.3 PRIORITY on stream 0", spec("H2-STR-08"), [raw(PRIORITY, 0, 0, bytes(5)), refused(PROTOCOL_ERROR)]),
+    Case("5.3.1 the same, idle", mark.spec("H2-STR-08"), [priority(1, 1), refused(PROTOCOL_ERROR)]),
+    Case("5.3.1 exclusive", mark.spec("H2-STR-07"), [headers_with(0x80000003, 15), answered(1, GREETING)]),
+    Case("6.3 weight 1", mark.spec("H2-STR-07"), [priority(1, 0, 0), headers(1, GET), answered(1)]),
+    Case("6.3 weight 256", mark.spec("H2-STR-07"), [priority(1, 0, 255), headers(1, GET), answered(1)]),
+    Case(
+        "6.3 of an idle stream, then a lower one",
+        mark.spec("H2-STR-08"),
+        [priority(7, 0), headers(1, GET), answered(1)],
+    ),
+    Case("6.3 PRIORITY on stream 0", mark.spec("H2-STR-08"), [raw(PRIORITY, 0, 0, bytes(5)), refused(PROTOCOL_ERROR)]),
     Case(
         "6.3 PRIORITY too short",
-        spec("H2-STR-08"),
+        mark.spec("H2-STR-08"),
         [*HELD, raw(PRIORITY, 0, 1, bytes(4)), was_reset(1, FRAME_SIZE_ERROR)],
     ),
-    Case("6.3 PRIORITY too short, idle", spec("H2-STR-08"), [raw(PRIORITY, 0, 1, bytes(4)), refused(FRAME_SIZE_ERROR)]),
+    Case(
+        "6.3 PRIORITY too short, idle",
+        mark.spec("H2-STR-08"),
+        [raw(PRIORITY, 0, 1, bytes(4)), refused(FRAME_SIZE_ERROR)],
+    ),
     # RFC 9113 6.1
-    Case("6.1 DATA", spec("H2-STR-06"), [OPEN, data(1, b"body", end=True), answered(1, b"body")]),
+    Case("6.1 DATA", mark.spec("H2-STR-06"), [OPEN, data(1, b"body", end=True), answered(1, b"body")]),
     Case(
         "6.1 several DATA",
-        spec("H2-STR-06"),
+        mark.spec("H2-STR-06"),
         [OPEN, data(1, b"bo"), data(1, b"dy"), data(1, b"", end=True), answered(1, b"body")],
     ),
-    Case("6.1 padded DATA", spec("H2-STR-06"), [OPEN, padded(DATA, 1, b"body", 250), answered(1, b"body")]),
-    Case("6.1 DATA of padding only", spec("H2-STR-06"), [OPEN, padded(DATA, 1, b"", 9), answered(1, b"")]),
-    Case("6.1 DATA on stream 0", spec("H2-STR-06"), [raw(DATA, 1, 0, b"x"), refused(PROTOCOL_ERROR)]),
+    Case("6.1 padded DATA", mark.spec("H2-STR-06"), [OPEN, padded(DATA, 1, b"body", 250), answered(1, b"body")]),
+    Case("6.1 DATA of padding only", mark.spec("H2-STR-06"), [OPEN, padded(DATA, 1, b"", 9), answered(1, b"")]),
+    Case("6.1 DATA on stream 0", mark.spec("H2-STR-06"), [raw(DATA, 1, 0, b"x"), refused(PROTOCOL_ERROR)]),
     Case(
         "6.1 more padding than payload",
-        spec("H2-STR-06"),
+        mark.spec("H2-STR-06"),
         [OPEN, padded(DATA, 1, b"body", 0, 5), refused(PROTOCOL_ERROR)],
     ),
     Case(
         "6.1 padding as long as the frame",
-        spec("H2-STR-06"),
+        mark.spec("H2-STR-06"),
         [OPEN, raw(DATA, 9, 1, b"\x05test!"[:5]), refused(PROTOCOL_ERROR)],
     ),
     Case(
         "6.1 padded without a length",
-        spec("H2-STR-06"),
+        mark.spec("H2-STR-06"),
         [OPEN, raw(DATA, 9, 1), refused(FRAME_SIZE_ERROR, PROTOCOL_ERROR)],
     ),
     # RFC 9113 6.2
-    Case("6.2 HEADERS with padding", spec("H2-STR-07"), [padded(HEADERS, 5, block(GET), 99), answered(1, GREETING)]),
-    Case("6.2 HEADERS with priority", spec("H2-STR-07"), [headers_with(0), answered(1, GREETING)]),
-    Case("6.2 HEADERS on stream 0", spec("H2-STR-07"), [raw(HEADERS, 5, 0, block(GET)), refused(PROTOCOL_ERROR)]),
+    Case(
+        "6.2 HEADERS with padding", mark.spec("H2-STR-07"), [padded(HEADERS, 5, block(GET), 99), answered(1, GREETING)]
+    ),
+    Case("6.2 HEADERS with priority", mark.spec("H2-STR-07"), [headers_with(0), answered(1, GREETING)]),
+    Case("6.2 HEADERS on stream 0", mark.spec("H2-STR-07"), [raw(HEADERS, 5, 0, block(GET)), refused(PROTOCOL_ERROR)]),
     Case(
         "6.2 more padding than payload",
-        spec("H2-STR-07"),
+        mark.spec("H2-STR-07"),
         [padded(HEADERS, 5, block(GET), 0, 255), refused(PROTOCOL_ERROR)],
     ),
     Case(
         "6.2 a PRIORITY within the block",
-        spec("H2-STR-10"),
+        mark.spec("H2-STR-10"),
         [raw(HEADERS, 1, 1, block(GET)), priority(1, 3), raw(CONTINUATION, 4, 1), refused(PROTOCOL_ERROR)],
     ),
     Case(
         "6.2 HEADERS of another stream within the block",
-        spec("H2-STR-10"),
+        mark.spec("H2-STR-10"),
         [raw(HEADERS, 1, 1, block(GET)), headers(3, GET), refused(PROTOCOL_ERROR)],
     ),
     # RFC 9113 6.4, 7
-    Case("6.4 RST_STREAM", spec("H2-STR-09"), [OPEN, reset(1), alive]),
-    Case("6.4 RST_STREAM on stream 0", spec("H2-STR-09"), [raw(RST_STREAM, 0, 0, bytes(4)), refused(PROTOCOL_ERROR)]),
+    Case("6.4 RST_STREAM", mark.spec("H2-STR-09"), [OPEN, reset(1), alive]),
+    Case(
+        "6.4 RST_STREAM on stream 0", mark.spec("H2-STR-09"), [raw(RST_STREAM, 0, 0, bytes(4)), refused(PROTOCOL_ERROR)]
+    ),
     Case(
         "6.4 RST_STREAM too short",
-        spec("H2-STR-09"),
+        mark.spec("H2-STR-09"),
         [OPEN, raw(RST_STREAM, 0, 1, bytes(3)), refused(FRAME_SIZE_ERROR)],
     ),
     Case(
-        "6.4 RST_STREAM too long", spec("H2-STR-09"), [OPEN, raw(RST_STREAM, 0, 1, bytes(5)), refused(FRAME_SIZE_ERROR)]
+        "6.4 RST_STREAM too long",
+        mark.spec("H2-STR-09"),
+        [OPEN, raw(RST_STREAM, 0, 1, bytes(5)), refused(FRAME_SIZE_ERROR)],
     ),
-    Case("7 RST_STREAM of an unknown code", spec("H2-STR-09"), [OPEN, reset(1, 0xFF), alive]),
+    Case("7 RST_STREAM of an unknown code", mark.spec("H2-STR-09"), [OPEN, reset(1, 0xFF), alive]),
     # RFC 9113 6.9
-    Case("6.9 WINDOW_UPDATE", spec("H2-FLOW-01"), [update(0, 1), headers(1, GET), update(1, 1), answered(1, GREETING)]),
-    Case("6.9 by nothing, connection", spec("H2-FLOW-01"), [update(0, 0), refused(PROTOCOL_ERROR)]),
-    Case("6.9 by nothing, stream", spec("H2-FLOW-01"), [*HELD, update(1, 0), was_reset(1, PROTOCOL_ERROR)]),
-    Case("6.9 the reserved bit alone", spec("H2-FLOW-01"), [update(0, 2**31), refused(PROTOCOL_ERROR)]),
-    Case("6.9 too short", spec("H2-FLOW-01"), [raw(WINDOW_UPDATE, 0, 0, bytes(3)), refused(FRAME_SIZE_ERROR)]),
+    Case(
+        "6.9 WINDOW_UPDATE",
+        mark.spec("H2-FLOW-01"),
+        [update(0, 1), headers(1, GET), update(1, 1), answered(1, GREETING)],
+    ),
+    Case("6.9 by nothing, connection", mark.spec("H2-FLOW-01"), [update(0, 0), refused(PROTOCOL_ERROR)]),
+    Case("6.9 by nothing, stream", mark.spec("H2-FLOW-01"), [*HELD, update(1, 0), was_reset(1, PROTOCOL_ERROR)]),
+    Case("6.9 the reserved bit alone", mark.spec("H2-FLOW-01"), [update(0, 2**31), refused(PROTOCOL_ERROR)]),
+    Case("6.9 too short", mark.spec("H2-FLOW-01"), [raw(WINDOW_UPDATE, 0, 0, bytes(3)), refused(FRAME_SIZE_ERROR)]),
     Case(
         "6.9 too long, stream",
-        spec("H2-FLOW-01"),
+        mark.spec("H2-FLOW-01"),
         [*HELD, raw(WINDOW_UPDATE, 0, 1, bytes(5)), refused(FRAME_SIZE_ERROR)],
     ),
-    Case("6.9.1 too much, connection", spec("H2-FLOW-02"), [update(0, MAX_WINDOW), refused(FLOW_CONTROL_ERROR)]),
+    Case("6.9.1 too much, connection", mark.spec("H2-FLOW-02"), [update(0, MAX_WINDOW), refused(FLOW_CONTROL_ERROR)]),
     Case(
         "6.9.1 too much, stream",
-        spec("H2-FLOW-02"),
+        mark.spec("H2-FLOW-02"),
         [OPEN, update(1, MAX_WINDOW - 65535), update(1, 1), was_reset(1, FLOW_CONTROL_ERROR)],
     ),
-    Case("6.9.1 the most, connection", spec("H2-FLOW-02"), [update(0, MAX_WINDOW - 65535), alive]),
-    Case("6.9.1 the most, stream", spec("H2-FLOW-02"), [*HELD, update(1, MAX_WINDOW), answered(1, GREETING)]),
+    Case("6.9.1 the most, connection", mark.spec("H2-FLOW-02"), [update(0, MAX_WINDOW - 65535), alive]),
+    Case("6.9.1 the most, stream", mark.spec("H2-FLOW-02"), [*HELD, update(1, MAX_WINDOW), answered(1, GREETING)]),
     Case(
         "6.9.1 a window of one octet",
-        spec("H2-FLOW-03"),
+        mark.spec("H2-FLOW-03"),
         [settings((4, 1)), headers(1, GET), came(1, 1), update(1, 2), came(1, 3)],
     ),
-    Case("6.9.1 a window of nothing", spec("H2-FLOW-03"), [settings((4, 0)), headers(1, HEAD), answered(1, b"")]),
+    Case("6.9.1 a window of nothing", mark.spec("H2-FLOW-03"), [settings((4, 0)), headers(1, HEAD), answered(1, b"")]),
     Case(
         "6.9.2 windows change with the setting",
-        spec("H2-FLOW-04"),
+        mark.spec("H2-FLOW-04"),
         [*HELD, settings((4, 1)), came(1, 1), settings((4, 3)), came(1, 3), settings((4, 100)), answered(1, GREETING)],
     ),
     Case(
         "6.9.2 a negative window",
-        spec("H2-FLOW-04"),
+        mark.spec("H2-FLOW-04"),
         [settings((4, 3)), headers(1, GET), came(1, 3), settings((4, 2)), update(1, 2), came(1, 4)],
     ),
     Case(
         "6.9.2 a window that overflows by the setting",
-        spec("H2-FLOW-04"),
+        mark.spec("H2-FLOW-04"),
         [
             settings((4, 1)),
             headers(1, POST),
