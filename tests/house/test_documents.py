@@ -51,7 +51,7 @@ def test_flags_in_the_prose_exist():
     known = {option.flag for option in TABLE} | {"--version", "--help", "--config", "--markdown", "--fast"}
     known |= {option.flag.replace("--", "--no-", 1) for option in TABLE if option.kind is Kind.SWITCH}
     pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
-    shown = {(name(page), flag) for page in pages for flag in re.findall(r"`(--[a-z-]+)", page.read_text("utf-8"))}
+    shown = {(name(page), flag) for page in pages for flag in re.findall(r"`(--[a-z0-9-]+)", page.read_text("utf-8"))}
     assert not {(page, flag) for page, flag in shown if flag not in known}
 
 

@@ -24,11 +24,13 @@ class InputStream:
             return False
         exchange = self.exchange
         while True:
+            # Another thread may add the last piece at any time: what was complete before the look is all there.
+            complete = exchange.inbound is COMPLETE
             data = exchange.take_body()
             if data:
                 self.buffer += data
                 return True
-            if exchange.inbound is COMPLETE:
+            if complete:
                 self.complete = True
                 return False
             if exchange.inbound is BROKEN or exchange.outbound is LOST:
