@@ -99,7 +99,7 @@ class Exchanges:
 
 @contextmanager
 def serve_page(**options: Any) -> Iterator[tuple[Site, Exchanges]]:
-    """Serve a page and its sockets over TLS; a connection that the browser opened ahead keeps the end waiting briefly."""
+    """Serve a page and its sockets over TLS; connections that the browser opened ahead must not delay the end."""
     app = Exchanges()
     with serve(app, self_signed=True, linger_timeout_s=0.2, **options) as site:
         yield site, app

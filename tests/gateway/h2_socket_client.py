@@ -56,6 +56,7 @@ class Line:
         self.reset: int | None = None
         self.window = wire.initial_window
         self.credits = wire.credits
+        self.owed = 0
         self.done = False
 
     @property
@@ -123,7 +124,7 @@ class H2Wire:
     """One connection to `site`, anything with host and port, that speaks HTTP/2 by prior knowledge.
 
     `stream_window` is what the server may send on each stream. While `credits` holds, of the wire and of a stream,
-    what was received is given back at once.
+    what was received is given back.
     """
 
     def __init__(
@@ -141,6 +142,7 @@ class H2Wire:
         self.socket.connect((site.host, site.port))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.credits = credits
+        self.stream_window = stream_window
         self.buffer = bytearray()
         self.block = b""
         self.decoder = Decoder()
@@ -238,8 +240,7 @@ class H2Wire:
             line.data += payload
             line.sizes.append(len(payload))
             line.ended = bool(flags & END_STREAM)
-            if self.credits and line.credits and payload:
-                self.credit(line, len(payload))
+            self.give_back(line, len(payload))
         elif kind == RST_STREAM:
             assert line is not None, "a reset of no stream"
             line.reset = int.from_bytes(payload, "big")
@@ -259,6 +260,19 @@ class H2Wire:
                 self.write(raw(PING, ACK, 0, payload))
         elif kind == GOAWAY:
             self.goaways.append((int.from_bytes(payload[:4], "big"), int.from_bytes(payload[4:8], "big")))
+
+    def give_back(self, line: Line, size: int) -> None:
+        """Credit what was received, once it is half a window, as clients do."""
+        line.owed += size
+        if self.credits and line.credits and line.owed * 2 >= max(self.stream_window, 1024):
+            self.credit(line, line.owed)
+            line.owed = 0
+
+    def to_end(self, within_s: float = DEADLINE_S) -> None:
+        """Wait for the end of the connection."""
+        deadline = time.monotonic() + within_s
+        while self.receive(deadline):
+            pass
 
     def credit(self, line: Line, size: int) -> None:
         """Let the server send so much more, on a stream and in all."""
