@@ -69,6 +69,18 @@ def test_sizes_around_records_and_steps(store: TlsStore, authority: Authority, s
     assert client.channel.seal(b"") == b""
 
 
+@pytest.mark.parametrize("sizes", [[], [0], [1], [16384] * 9, [100_000, 5, 0, 81_920, 1], [7] * 50, [50_000, 40_000]])
+def test_many_parts_are_sealed_in_order(store: TlsStore, authority: Authority, sizes: list[int]) -> None:
+    client = MemoryClient(store, authority.trusting()).shake()
+    parts = [bytes((number,)) * size for number, size in enumerate(sizes)]
+    records: list[bytes] = []
+    client.channel.seal_into([memoryview(part) if len(part) % 2 else part for part in parts], records)
+    assert client.channel.outgoing() == b""
+    client.incoming.write(b"".join(records))
+    assert client.read() == b"".join(parts)
+    assert len(records) <= sum(sizes) // 40_000 + 1
+
+
 @pytest.mark.spec("H1-RSP-12")
 @VERSIONS
 def test_both_ends_say_goodbye(store: TlsStore, authority: Authority, version: ssl.TLSVersion) -> None:

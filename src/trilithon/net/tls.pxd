@@ -1,5 +1,6 @@
 # C layout of a TLS connection.
 cimport cython
+from trilithon.net.tls_hello cimport ClientHello
 
 cdef class TlsChannel:
     cdef readonly bint shaking
@@ -8,7 +9,7 @@ cdef class TlsChannel:
     cdef Py_ssize_t _taken
     cdef int _chatter
     cdef object _store
-    cdef object _hello
+    cdef ClientHello _hello
     cdef object _conversation
     cdef object _incoming
     cdef object _outgoing
@@ -27,6 +28,7 @@ cdef class TlsChannel:
     @cython.locals(parts=list)
     cdef bytes _read_on(self, bytes part)
     cdef _shake(self, object data)
+    @cython.locals(hello=ClientHello)
     cdef _greet(self, object data)
     cdef _refuse(self, str reason)
     cdef _fail(self, object fault)

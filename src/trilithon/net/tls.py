@@ -12,9 +12,11 @@ from trilithon.wire.exchange import TlsFacts
 
 # The most plaintext that one record holds (RFC 8446 5.1): a read of that size always takes a record whole.
 RECORD_BYTES = 16384
-# Ciphertext goes into OpenSSL's buffers and comes out of them in pieces of this size: what such a buffer has grown to
-# it keeps, for as long as the connection lives.
+# Ciphertext goes into OpenSSL's buffer, and comes out of it, in pieces of this size: what such a buffer has grown to it
+# keeps, for as long as the connection lives. More at a time is faster: by 7 to 12 percent of a large answer that leaves.
+# On the way in it would be 5, and there the client decides how much of that memory is taken.
 STEP_BYTES = 2 * RECORD_BYTES
+SEAL_STEP_BYTES = 5 * RECORD_BYTES
 # OpenSSL takes 128 KiB of a ClientHello and 100 KB of certificates; nothing honest comes near.
 HANDSHAKE_BYTES = 262144
 # Key updates and attempts at renegotiation that are answered between two pieces of data.
@@ -67,14 +69,14 @@ class TlsChannel:
         if conversation is None or self.shaking:
             raise InternalError("nothing can be sealed before the handshake is done")
         try:
-            if size <= STEP_BYTES:
+            if size <= SEAL_STEP_BYTES:
                 if size:
                     conversation.write(data)
                 return self._outgoing.read()
             view = memoryview(data)
             parts = []
-            for at in range(0, size, STEP_BYTES):
-                conversation.write(view[at : at + STEP_BYTES])
+            for at in range(0, size, SEAL_STEP_BYTES):
+                conversation.write(view[at : at + SEAL_STEP_BYTES])
                 parts.append(self._outgoing.read())
             return b"".join(parts)
         except OSError as fault:
@@ -93,17 +95,17 @@ class TlsChannel:
         try:
             for part in parts:
                 size = len(part)
-                if size <= STEP_BYTES:
+                if size <= SEAL_STEP_BYTES:
+                    if waiting and waiting + size > SEAL_STEP_BYTES:
+                        records.append(outgoing.read())
+                        waiting = 0
                     if size:
                         conversation.write(part)
                     waiting += size
-                    if waiting >= STEP_BYTES:
-                        records.append(outgoing.read())
-                        waiting = 0
                 else:
                     view = memoryview(part)
-                    for at in range(0, size, STEP_BYTES):
-                        conversation.write(view[at : at + STEP_BYTES])
+                    for at in range(0, size, SEAL_STEP_BYTES):
+                        conversation.write(view[at : at + SEAL_STEP_BYTES])
                         records.append(outgoing.read())
             if outgoing.pending:
                 records.append(outgoing.read())

