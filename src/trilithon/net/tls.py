@@ -13,7 +13,7 @@ from trilithon.wire.exchange import TlsFacts
 # The most plaintext that one record holds (RFC 8446 5.1): a read of that size always takes a record whole.
 RECORD_BYTES = 16384
 # Ciphertext goes into OpenSSL's buffer, and comes out of it, in pieces of this size: what such a buffer has grown to it
-# keeps, for as long as the connection lives. More at a time is faster: by 7 to 12 percent of a large answer that leaves.
+# keeps, for as long as the connection lives. More at a time is faster: 7 to 12 percent of a large answer on its way.
 # On the way in it would be 5, and there the client decides how much of that memory is taken.
 STEP_BYTES = 2 * RECORD_BYTES
 SEAL_STEP_BYTES = 5 * RECORD_BYTES
