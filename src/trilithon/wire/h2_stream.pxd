@@ -51,6 +51,6 @@ cdef class Stream(Carrier):
     @cython.locals(exchange=Exchange)
     cpdef bint is_tunnel(self) except -1
     cpdef put(self, object piece, Py_ssize_t size)
-    @cython.locals(data=bytes, start=Py_ssize_t)
+    @cython.locals(data=object, start=Py_ssize_t)
     cpdef take_queued(self, Py_ssize_t size)
     cpdef drop_queued(self)
