@@ -4,8 +4,8 @@ import pytest
 
 from trilithon.foundation.limits import H2Limits
 from trilithon.wire.exchange import Exchange
-from trilithon.wire.h2_codes import CONTINUATION, ENHANCE_YOUR_CALM, HEADERS, PRIORITY, WINDOW_UPDATE
-from trilithon.wire.h2_guard import BUDGETS, DRIBBLES, PINGS, PROVOKED, RESETS, SETTINGS_FRAMES
+from trilithon.wire.h2_codes import CONTINUATION, DATA, ENHANCE_YOUR_CALM, HEADERS, PRIORITY, WINDOW_UPDATE
+from trilithon.wire.h2_guard import BUDGETS, DRIBBLE_BYTES, DRIBBLES, PINGS, PROVOKED, RESETS, SETTINGS_FRAMES
 
 from .h2_bytes import number, raw
 from .h2_memory import GET, POST, Script, answer, block, data, headers, ping, release, reset, settings, start, update
@@ -222,6 +222,27 @@ def test_a_response_dribbles_out_so_fast_and_no_faster(of):
     stream_id = 1 if of == "stream" else 0
     assert flood(script, [update(stream_id, 1)] * 3000) == burst(DRIBBLES)
     assert script.goodbye()[1] == ENHANCE_YOUR_CALM
+
+
+@pytest.mark.spec("H2-DOS-10")
+def test_a_client_that_credits_each_frame_is_served_at_any_speed():
+    script = Script()
+    exchange = script.one(settings((4, 4000)), headers(1, GET))
+    start(exchange)
+    # Four whole pieces and a little fit into the window, so there is one small frame in each.
+    pieces = 6 * burst(DRIBBLES)
+    for _ in range(pieces):
+        exchange.write(b"x" * 990)
+    got = small = 0
+    while got < 990 * pieces:
+        sizes = [len(sent.payload) for sent in script.frames() if sent.kind == DATA]
+        assert sizes, "nothing comes any more"
+        got += sum(sizes)
+        small += sum(size < DRIBBLE_BYTES for size in sizes)
+        for size in sizes:
+            script.send(update(0, size), update(1, size))
+    assert small > burst(DRIBBLES)
+    assert not script.transport.closed
 
 
 @pytest.mark.spec("H2-DOS-10")

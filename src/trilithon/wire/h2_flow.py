@@ -129,7 +129,7 @@ class Sender:
         self.window -= size
         stream.window_out -= size
         stream.stalled_at = 0.0
-        self.guard.earn_updates()
+        self.guard.earn_updates(size)
         head += write_header(size, DATA, END_STREAM if last else 0, stream.stream_id)
         if size <= MAX_JOINED_BYTES or not isinstance(data, bytes):
             self.transport.write(b"".join((head, data)))
