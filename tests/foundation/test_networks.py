@@ -27,6 +27,7 @@ def networks(*texts: str):
         (["::/0"], ["::", "2001:db8::1"], ["1.2.3.4", "::ffff:1.2.3.4"]),
         (["::ffff:192.0.2.0/120"], ["192.0.2.0", "192.0.2.255"], ["192.0.3.0", "::192.0.2.1"]),
         (["::ffff:192.0.2.7"], ["192.0.2.7"], ["192.0.2.8"]),
+        (["::ffff:0.0.0.0/96"], ["0.0.0.0", "255.255.255.255"], ["::1", "::fffe:1.2.3.4"]),
         (
             ["10.0.0.0/8", "10.1.0.0/16", "192.0.2.1", "192.0.2.3"],
             ["10.1.2.3", "192.0.2.1", "192.0.2.3"],
@@ -60,6 +61,12 @@ def test_unix_sockets_and_everybody():
 def test_what_is_no_address_is_in_no_set(text):
     assert not networks("0.0.0.0/0", "::/0").covers(text)
     assert read_address(text) is None
+
+
+def test_addresses_are_read_in_one_form():
+    assert str(read_address("2001:DB8::0001")) == "2001:db8::1"
+    assert str(read_address("::ffff:192.0.2.1")) == "192.0.2.1"
+    assert read_address("fe80::1%eth0") is None
 
 
 def test_answers_are_those_of_the_standard_library():

@@ -179,6 +179,7 @@ class TestProto:
             ("6.6.6.6, 192.0.2.1", "https, http", "http"),
             ("6.6.6.6, 192.0.2.1, 10.0.0.2", "http, https, http", "https"),
             ("192.0.2.1", "https, http", "http"),
+            ("192.0.2.1", "http, https", "https"),
             ("192.0.2.1, 10.0.0.2", "https", "https"),
             ("192.0.2.1, 10.0.0.3, 10.0.0.2", "https, http", "http"),
             ("192.0.2.1, 10.0.0.2", "ftp, http", "http"),

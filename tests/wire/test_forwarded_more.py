@@ -146,6 +146,21 @@ class TestMemory:
             peer = Peer(("127.0.0.1", port), HERE)
             assert see(applied, line, peer=peer) == Seen(("127.0.0.1", port), "https")
 
+    @pytest.mark.parametrize("name", ["For", "Proto", "Port", "Host", "Prefix"])
+    def test_every_field_makes_a_difference(self, name):
+        applied = forwarding(host=True, prefix=True)
+        usual = {"For": "192.0.2.1", "Proto": "http", "Port": "80", "Host": "a", "Prefix": "/a"}
+        other = {"For": "192.0.2.2", "Proto": "https", "Port": "81", "Host": "b", "Prefix": "/b"}
+        results = []
+        for values in (usual, {**usual, name: other[name]}, usual, {**usual, name: ""}):
+            exchange = request(*(f"{SHARE}{key}: {value}" for key, value in values.items()))
+            applied.apply(exchange)
+            peer = exchange.peer
+            results.append((peer.client, peer.scheme, peer.server, exchange.head.host, exchange.root_path))
+        assert results[0] == results[2] == (("192.0.2.1", 0), "http", (HERE[0], 80), b"a", "/a")
+        assert results[1] != results[0]
+        assert name == "Proto" or results[3] != results[0]
+
     def test_listeners_and_transports_are_kept_apart(self):
         applied = forwarding()
         line = SHARE + "For: 192.0.2.1"

@@ -77,7 +77,7 @@ def _network(text: str, option: str) -> IPv4Network | IPv6Network:
         raise ConfigError(option, text, _remedy(text)) from None
     if isinstance(network, IPv6Network):
         mapped = network.network_address.ipv4_mapped
-        if mapped is not None and network.prefixlen >= 96:
+        if mapped is not None:
             return IPv4Network((int(mapped), network.prefixlen - 96))
         if network.network_address.scope_id is not None:
             raise ConfigError(option, text, "write the address without the zone behind the %")

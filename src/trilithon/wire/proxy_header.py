@@ -219,8 +219,6 @@ def split_extras(header: bytes, at: int, end: int) -> list[tuple[int, int, int]]
     found: list[tuple[int, int, int]] = []
     while at < end:
         start = at + 3
-        if start > end:
-            raise PeerError(400, "PROXY field cut short", SECTION_2)
         stop = start + int.from_bytes(header[at + 1 : start], "big")
         if stop > end:
             raise PeerError(400, "PROXY field overruns the header", SECTION_2)
