@@ -193,6 +193,21 @@ def test_a_directory_gains_and_loses_certificates(tmp_path: Path, said: pytest.L
     assert {record.levelname for record in said.records} == {"INFO"}
 
 
+def test_what_has_not_changed_is_not_loaded_again(tmp_path: Path) -> None:
+    directory = tmp_path / "sites"
+    directory.mkdir()
+    authority = Authority()
+    for name in ("a.example", "b.example"):
+        write_into(directory, authority.server(name))
+    site = Site(tmp_path, cert_dir=str(directory))
+    before = dict(site.store.table.exact)
+    write_into(directory, authority.server("b.example"))
+    assert site.look()
+    after = site.store.table.exact
+    assert [name for name in before if before[name] is not after[name]] == ["b.example"]
+    assert site.store.table.contexts[0] is before["localhost"]
+
+
 def write_into(directory: Path, signed: Signed) -> Signed:
     """Write a certificate with its key into a directory."""
     replace(directory / f"{signed.certificate.subject.rfc4514_string()[3:]}.pem", signed.pem + signed.key_pem)
@@ -221,7 +236,12 @@ def test_other_authorities_end_the_sessions_under_the_old_ones(tmp_path: Path) -
     context.load_cert_chain(clients.client().write(tmp_path / "client.pem"))
     first = MemoryClient(site.store, context).shake()
     first.answer(b"x")
+    # A pair that cannot be loaded at the same time holds the new authorities up, and does not let them be forgotten.
     replace(ca, others.pem)
+    site.keyfile.rename(tmp_path / "aside")
+    assert not site.look()
+    assert MemoryClient(site.store, context, session=first.tls.session).shake().tls.session_reused
+    (tmp_path / "aside").rename(site.keyfile)
     assert site.look()
     with pytest.raises(TlsError, match="certificate was refused"):
         MemoryClient(site.store, context, session=first.tls.session).shake()

@@ -13,14 +13,20 @@ from trilithon.net.tls_contexts import Context, Conversation, Pair, load_pair, m
 
 log = logging.getLogger("trilithon.error")
 
-Stamps = dict[str, tuple[int, int, int] | None]
+Stamp = tuple[int, int, int] | None
+Stamps = dict[str, Stamp]
 
 
 class Table:
-    """The contexts that are in use, by the names of their certificates."""
+    """The contexts that are in use, by the names of their certificates.
 
-    def __init__(self) -> None:
+    `loaded` says what each was loaded from, `authorities` which file of authorities all were made with.
+    """
+
+    def __init__(self, authorities: Stamp = None) -> None:
+        self.authorities = authorities
         self.contexts: list[Context] = []
+        self.loaded: dict[tuple[str, str], tuple[Stamp, Stamp, Context]] = {}
         self.exact: dict[str, Context] = {}
         self.wild: dict[str, Context] = {}
 
@@ -54,7 +60,9 @@ class TlsStore:
         self._alpn = alpn
         self._stamps = look(options)
         self.table = load_table(options, alpn)
-        self.front = self._make_front()
+        # What every connection begins with holds the key of the session tickets: that is the same in all workers, and
+        # stays when certificates change.
+        self.front = make_context(options, alpn)
         self._next_look = 0.0
         self._fault = ""
 
@@ -86,13 +94,12 @@ class TlsStore:
                 log.error("The certificates cannot be loaded anew, the old ones stay in use: %s", self._fault)
                 self._fault = ""
             return False
-        authorities = self._options.ca_certs
-        new_authorities = bool(authorities) and stamps[authorities] != self._stamps[authorities]
         self._stamps = stamps
         try:
-            table = load_table(self._options, self._alpn)
+            table = load_table(self._options, self._alpn, self.table)
             # Sessions that were opened under other authorities must not be resumed under these.
-            front = self._make_front() if new_authorities else self.front
+            stays = table.authorities == self.table.authorities
+            front = self.front if stays else make_context(self._options, self._alpn)
         except ConfigError as fault:
             self._fault = str(fault)
             return False
@@ -101,13 +108,6 @@ class TlsStore:
         self.front = front
         log.info("The certificates were loaded anew")
         return True
-
-    def _make_front(self) -> Context:
-        """Return the context that every connection begins with.
-
-        It holds the key of the session tickets: that is the same in all workers, and stays when certificates change.
-        """
-        return make_context(self._options, self._alpn)
 
 
 def open_store(options: Options, alpn: list[str]) -> TlsStore:
@@ -118,26 +118,38 @@ def open_store(options: Options, alpn: list[str]) -> TlsStore:
     return TlsStore(options, alpn)
 
 
-def load_table(options: Options, alpn: list[str]) -> Table:
-    """Load every certificate of `options` into contexts of its own; raises ConfigError."""
-    table = Table()
+def load_table(options: Options, alpn: list[str], old: Table | None = None) -> Table:
+    """Load every certificate of `options` into a context of its own; raises ConfigError.
+
+    Contexts of `old` whose files have not changed are taken over: loading costs some milliseconds each, in which nobody
+    is served.
+    """
+    table = Table(stamp_of(options.ca_certs) if options.ca_certs else None)
     if options.self_signed:
         context = make_context(options, alpn)
         load_self_signed(context, options.addresses())
         table.add(context)
         return table
     password = read_password(options)
-    loaded = []
+    found = []
     for pair in pairs(options):
-        context = make_context(options, alpn)
-        leaf = load_pair(context, pair, password)
-        trouble = leaf.out_of_date(time.time())
+        files = (pair.certfile, pair.keyfile)
+        # Looked at before they are read: what changes meanwhile is seen the next time.
+        stamps = (stamp_of(pair.certfile), stamp_of(pair.keyfile))
+        known = old.loaded.get(files) if old is not None and old.authorities == table.authorities else None
+        if known is not None and known[:2] == stamps:
+            context = known[2]
+        else:
+            context = make_context(options, alpn)
+            load_pair(context, pair, password)
+        table.loaded[files] = (*stamps, context)
+        trouble = context.leaf.out_of_date(time.time()) if context.leaf is not None else ""
         if trouble:
             log.warning("The certificate in %s %s", pair.certfile, trouble)
-        loaded.append((pair.option != "certfile", bool(trouble), context))
+        found.append((pair.option != "certfile", bool(trouble), context))
     # certfile is the default whatever its state; of others with the same name a valid one goes first.
-    loaded.sort(key=lambda each: each[:2])
-    for _, _, context in loaded:
+    found.sort(key=lambda each: each[:2])
+    for _, _, context in found:
         table.add(context)
     return table
 
@@ -187,18 +199,18 @@ def read_password(options: Options) -> str:
 
 
 def look(options: Options) -> Stamps:
-    """Return what tells a changed file from the same one: time, size and inode, None for one that is missing."""
+    """Return the stamp of every file that certificates are made of, and of what is in the directory of them."""
     stamps: Stamps = {}
     for path in (options.certfile, options.keyfile, options.keyfile_password_file, options.ca_certs):
         if path:
-            _stamp(path, stamps)
+            stamps[path] = stamp_of(path)
     if options.cert_dir:
-        _stamp_directory(options.cert_dir, stamps, 1)
+        _look_into(options.cert_dir, stamps, 1)
     return stamps
 
 
-def _stamp_directory(path: str, stamps: Stamps, depth: int) -> None:
-    _stamp(path, stamps)
+def _look_into(path: str, stamps: Stamps, depth: int) -> None:
+    stamps[path] = stamp_of(path)
     try:
         entries = list(os.scandir(path))
     except OSError:
@@ -206,15 +218,15 @@ def _stamp_directory(path: str, stamps: Stamps, depth: int) -> None:
     for entry in entries:
         if entry.name.startswith("."):
             continue
-        _stamp(entry.path, stamps)
+        stamps[entry.path] = stamp_of(entry.path)
         if depth and entry.is_dir():
-            _stamp_directory(entry.path, stamps, depth - 1)
+            _look_into(entry.path, stamps, depth - 1)
 
 
-def _stamp(path: str, stamps: Stamps) -> None:
+def stamp_of(path: str) -> Stamp:
+    """Return what tells a changed file from the same one: time, size and inode; None for one that is missing."""
     try:
         found = os.stat(path)
     except OSError:
-        stamps[path] = None
-    else:
-        stamps[path] = (found.st_mtime_ns, found.st_size, found.st_ino)
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
