@@ -5,10 +5,25 @@ import pytest
 from trilithon.foundation.limits import H2Limits
 from trilithon.wire.exchange import Exchange
 from trilithon.wire.h2_codes import CONTINUATION, DATA, ENHANCE_YOUR_CALM, HEADERS, PRIORITY, WINDOW_UPDATE
-from trilithon.wire.h2_guard import BUDGETS, DRIBBLE_BYTES, DRIBBLES, PINGS, PROVOKED, RESETS, SETTINGS_FRAMES
+from trilithon.wire.h2_guard import BUDGETS, DRIBBLES, PINGS, PROVOKED, RESETS, SETTINGS_FRAMES, WINDOW_FRAMES
 
 from .h2_bytes import number, raw
-from .h2_memory import GET, POST, Script, answer, block, data, headers, ping, release, reset, settings, start, update
+from .h2_memory import (
+    GET,
+    POST,
+    Script,
+    answer,
+    block,
+    content,
+    data,
+    headers,
+    ping,
+    release,
+    reset,
+    settings,
+    start,
+    update,
+)
 
 
 def calls(script: Script, returned: list[Exchange]) -> int:
@@ -213,36 +228,66 @@ def test_window_updates_for_what_was_sent_are_no_flood():
 
 
 @pytest.mark.spec("H2-DOS-08", "H2-DOS-10")
-@pytest.mark.parametrize("of", ["stream", "connection"])
-def test_a_response_dribbles_out_so_fast_and_no_faster(of):
+@pytest.mark.parametrize("window", [0, 255])
+def test_a_response_dribbles_out_so_fast_and_no_faster(window):
     script = Script()
-    exchange = script.one(settings((4, 0 if of == "stream" else 2**20)) + headers(1, GET))
+    exchange = script.one(settings((4, window)), headers(1, GET))
     start(exchange)
     exchange.write(bytes(100_000))
-    stream_id = 1 if of == "stream" else 0
-    assert flood(script, [update(stream_id, 1)] * 3000) == burst(DRIBBLES)
+    assert flood(script, [update(1, 1)] * 3000) == burst(DRIBBLES)
     assert script.goodbye()[1] == ENHANCE_YOUR_CALM
 
 
+@pytest.mark.spec("H2-DOS-08", "H2-DOS-10")
+@pytest.mark.parametrize("stream_id", [0, 1])
+@pytest.mark.parametrize("window", [256, 65535])
+def test_octets_are_not_sent_one_by_one_where_windows_were_larger(window, stream_id):
+    script = Script()
+    exchange = script.one(settings((4, window)), headers(1, GET))
+    start(exchange)
+    exchange.write(bytes(1_000_000))
+    if not stream_id:
+        script.send(settings((4, 2**20)))
+    script.frames()
+    assert flood(script, [update(stream_id, 1)] * 5000) < 2000 + burst(WINDOW_FRAMES)
+    sizes = [len(sent.payload) for sent in script.frames() if sent.kind == DATA]
+    assert all(size >= 64 for size in sizes)
+
+
 @pytest.mark.spec("H2-DOS-10")
-def test_a_client_that_credits_each_frame_is_served_at_any_speed():
+def test_a_client_that_credits_each_frame_is_served_at_any_speed_in_frames_of_a_size():
     script = Script()
     exchange = script.one(settings((4, 4000)), headers(1, GET))
     start(exchange)
-    # Four whole pieces and a little fit into the window, so there is one small frame in each.
+    # Four whole pieces and a little fit into the window.
     pieces = 6 * burst(DRIBBLES)
     for _ in range(pieces):
         exchange.write(b"x" * 990)
-    got = small = 0
-    while got < 990 * pieces:
-        sizes = [len(sent.payload) for sent in script.frames() if sent.kind == DATA]
-        assert sizes, "nothing comes any more"
-        got += sum(sizes)
-        small += sum(size < DRIBBLE_BYTES for size in sizes)
-        for size in sizes:
+    sizes = []
+    while sum(sizes) < 990 * pieces:
+        fresh = [len(sent.payload) for sent in script.frames() if sent.kind == DATA]
+        assert fresh, "nothing comes any more"
+        sizes += fresh
+        for size in fresh:
             script.send(update(0, size), update(1, size))
-    assert small > burst(DRIBBLES)
+    assert len(sizes) <= pieces + 4000 / 256
     assert not script.transport.closed
+
+
+@pytest.mark.spec("H2-FLOW-03")
+@pytest.mark.parametrize("stream_id", [0, 1])
+def test_the_last_octets_of_a_window_are_sent_when_no_larger_one_comes(stream_id):
+    script = Script()
+    exchange = script.one(settings((4, 65000 if stream_id else 100_000)), headers(1, GET))
+    start(exchange)
+    exchange.write(b"x" * 65000)
+    for _ in range(100):
+        exchange.write(b"x" * 100)
+    script.frames()
+    script.send(update(stream_id, 110))
+    assert script.frames() == []
+    script.machine.look(1000.0)
+    assert len(content(script.frames(), 1)) == 110
 
 
 @pytest.mark.spec("H2-DOS-10")

@@ -126,6 +126,7 @@ def test_a_smaller_initial_window_may_make_windows_negative():
     script.send(update(1, 50_000))
     assert content(script.frames(), 1) == b""
     script.send(update(1, 3))
+    script.machine.look(script.now)
     assert content(script.frames(), 1) == b"res"
     script.send(settings((4, 10_001)))
     last = script.frames()

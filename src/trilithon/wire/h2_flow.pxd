@@ -13,6 +13,8 @@ cdef int DATA
 cdef int END_STREAM
 cdef Py_ssize_t MAX_PIECE_BYTES
 cdef Py_ssize_t MAX_JOINED_BYTES
+cdef long long LEAST_PIECE_BYTES
+cdef long long LEAST_WINDOW_BYTES
 cdef long long MAX_WINDOW_BYTES
 
 cdef class Sender:
@@ -25,6 +27,8 @@ cdef class Sender:
     cdef readonly long long initial_window
     cdef public Py_ssize_t max_frame_bytes
     cdef public Py_ssize_t control_bytes
+    cdef readonly Py_ssize_t least_bytes
+    cdef readonly bint holding
     cdef bint pumping
 
     cpdef admit(self, Stream stream, Py_ssize_t high_water)
@@ -40,8 +44,10 @@ cdef class Sender:
     cpdef trail(self, Stream stream, list lines)
     cpdef write_trailers(self, Stream stream, list lines)
     cpdef inform(self, Stream stream, int status, bytes lines)
-    @cython.locals(stream=Stream)
+    @cython.locals(stream=Stream, room="long long")
     cpdef pump(self)
+    @cython.locals(stream=Stream, least_bytes=Py_ssize_t)
+    cpdef send_held(self, list streams)
     @cython.locals(last=bint)
     cpdef send_piece(self, Stream stream)
     @cython.locals(exchange=Exchange)
@@ -51,6 +57,7 @@ cdef class Sender:
     @cython.locals(stream=Stream)
     cpdef drained(self, list streams)
     cpdef forget(self, Stream stream)
+    cpdef grow_patient(self)
     cpdef open_window(self, long long increment)
     cpdef open_stream(self, Stream stream, long long increment)
     @cython.locals(difference="long long", stream=Stream)

@@ -22,6 +22,10 @@ DEFAULT_WINDOW_BYTES = 65535
 # Larger frames than this keep the others waiting, even where the client allows them. With its header such a frame fills
 # one TLS record (RFC 8446 5.1), so that it is sealed where it stands.
 MAX_PIECE_BYTES = 16384 - 9
+# A client that credits each frame by its size would get ever smaller ones, silly windows (RFC 1122 4.2.3.4):
+# for it no frame is cut shorter than this while more waits. Where windows are tiny there is nothing to choose.
+LEAST_PIECE_BYTES = 256
+LEAST_WINDOW_BYTES = 256
 # Up to this size a copy costs less than one more part to write.
 MAX_JOINED_BYTES = 4096
 
@@ -31,7 +35,8 @@ class Sender:
 
     Heads and what is small go out at once; the rest waits in the queue of its stream, and `pump` sends it by priority
     as long as the transport is not congested. Call `drained` when that is over. `control_bytes` counts what was
-    written without any window to bound it, since the transport was last seen to keep up.
+    written without any window to bound it, since the transport was last seen to keep up. `holding` says that something
+    waits for a window of `least_bytes`; call `send_held` when that has lasted.
     """
 
     def __init__(self, link: Link, transport: Transport, terms: Terms, guard: Guard) -> None:
@@ -44,6 +49,8 @@ class Sender:
         self.initial_window: int = DEFAULT_WINDOW_BYTES
         self.max_frame_bytes: int = MIN_MAX_FRAME_BYTES
         self.control_bytes: int = 0
+        self.least_bytes: int = 0
+        self.holding = False
         self.pumping = False
 
     def admit(self, stream: Stream, high_water: int) -> None:
@@ -129,7 +136,7 @@ class Sender:
         self.window -= size
         stream.window_out -= size
         stream.stalled_at = 0.0
-        self.guard.earn_updates(size)
+        self.guard.earn_updates()
         head += write_header(size, DATA, END_STREAM if last else 0, stream.stream_id)
         if size <= MAX_JOINED_BYTES or not isinstance(data, bytes):
             self.transport.write(b"".join((head, data)))
@@ -173,9 +180,27 @@ class Sender:
                 stream = self.schedule.first()
                 if stream is None:
                     return
-                self.send_piece(stream)
+                room = min(self.window, stream.window_out)
+                if room >= self.least_bytes or room >= stream.queued:
+                    self.send_piece(stream)
+                    continue
+                self.holding = True
+                if self.window < stream.window_out:
+                    return
+                self.schedule.remove(stream)
         finally:
             self.pumping = False
+
+    def send_held(self, streams: list[Stream]) -> None:
+        """Send what was held back for a larger window: a client may wait for the last octet of this one."""
+        self.holding = False
+        least_bytes = self.least_bytes
+        self.least_bytes = 0
+        for stream in streams:
+            if stream.queued and stream.window_out > 0:
+                self.schedule.add(stream)
+        self.pump()
+        self.least_bytes = least_bytes
 
     def send_piece(self, stream: Stream) -> None:
         """Send one frame of a stream that is scheduled."""
@@ -233,21 +258,31 @@ class Sender:
     def open_window(self, increment: int) -> None:
         """Take a WINDOW_UPDATE of the connection; raises H2Error (RFC 9113 6.9.1)."""
         self.window += increment
+        if increment * 2 < self.initial_window:
+            self.grow_patient()
         if self.window > MAX_WINDOW_BYTES:
             raise H2Error(FLOW_CONTROL_ERROR, "connection window too large")
 
     def open_stream(self, stream: Stream, increment: int) -> None:
         """Take a WINDOW_UPDATE of a stream; raises H2Error, an error of that stream alone."""
         stream.window_out += increment
+        if increment * 2 < self.initial_window:
+            self.grow_patient()
         if stream.window_out > MAX_WINDOW_BYTES:
             raise H2Error(FLOW_CONTROL_ERROR, "stream window too large", stream.stream_id)
         if stream.queued and stream.window_out > 0:
             self.schedule.add(stream)
 
+    def grow_patient(self) -> None:
+        """The client credits little at a time, so more credit comes before a window is used up."""
+        if self.initial_window >= LEAST_WINDOW_BYTES:
+            self.least_bytes = min(LEAST_PIECE_BYTES, self.initial_window // 4)
+
     def change_initial(self, value: int, streams: list[Stream]) -> None:
         """Take SETTINGS_INITIAL_WINDOW_SIZE: all windows change by the difference, and may become negative (6.9.2)."""
         difference = value - self.initial_window
         self.initial_window = value
+        self.least_bytes = 0
         for stream in streams:
             stream.window_out += difference
             if stream.window_out > MAX_WINDOW_BYTES:

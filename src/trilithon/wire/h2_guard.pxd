@@ -8,4 +8,4 @@ cdef class Guard:
     @cython.locals(left=double, since=double, burst=double, rate=double)
     cpdef spend(self, int kind, double now)
     @cython.locals(left=double)
-    cpdef earn_updates(self, Py_ssize_t size)
+    cpdef earn_updates(self)

@@ -28,7 +28,7 @@ BUDGETS: list[tuple[str, float, float]] = [
 ]
 # Each DATA frame sent may be answered by so many window updates.
 UPDATES_PER_FRAME = 4.0
-# Updates by less, while something waits for them, are dribbles; as much sent in one frame makes up for one.
+# Updates by less, while something waits for them and windows are too small to wait for larger ones, are dribbles.
 DRIBBLE_BYTES = 256
 
 
@@ -53,15 +53,8 @@ class Guard:
             raise H2Error(ENHANCE_YOUR_CALM, f"too many {name}")
         self.left[kind] = left - 1.0
 
-    def earn_updates(self, size: int) -> None:
-        """A DATA frame of so many octets went out: window updates are due for it.
-
-        A client that credits each frame by its size has one of a few octets in each window, which is no dribble.
-        """
+    def earn_updates(self) -> None:
+        """A DATA frame went out: window updates are due for it."""
         left = self.left[WINDOW_FRAMES] + UPDATES_PER_FRAME
         if left <= BUDGETS[WINDOW_FRAMES][1]:
             self.left[WINDOW_FRAMES] = left
-        if size >= DRIBBLE_BYTES:
-            left = self.left[DRIBBLES] + size / DRIBBLE_BYTES
-            if left <= BUDGETS[DRIBBLES][1]:
-                self.left[DRIBBLES] = left

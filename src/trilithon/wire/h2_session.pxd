@@ -43,7 +43,7 @@ cdef class Session(Link):
     cpdef leave(self)
     cpdef part(self)
     cpdef bint waits_for_head(self) except -1
-    @cython.locals(stream=Stream)
+    @cython.locals(stream=Stream, streams=list)
     cpdef look(self, double now)
     cpdef bint is_late(self, int what, bint waiting, double limit_s) except -1
     @cython.locals(limit_s=double, whole=bint, exchange=Exchange, receiver=Receiver)

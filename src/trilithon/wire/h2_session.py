@@ -347,7 +347,10 @@ class Session(Link):
             self.close(NO_ERROR, "idle")
         elif self.is_late(PARTING, self.standing is RETIRING, timeouts.linger_timeout_s):
             self.leave()
-        for stream in list(self.streams.values()):
+        streams = list(self.streams.values())
+        if self.sender.holding:
+            self.sender.send_held(streams)
+        for stream in streams:
             self.check_stream(stream, now)
 
     def is_late(self, what: int, waiting: bool, limit_s: float) -> bool:

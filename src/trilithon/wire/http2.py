@@ -354,7 +354,7 @@ class Http2(Session):
         """Take a window update; raises H2Error."""
         self.guard.spend(WINDOW_FRAMES, self.now)
         stream_id = frame.stream_id
-        small = frame.number < DRIBBLE_BYTES
+        small = frame.number < DRIBBLE_BYTES and not self.sender.least_bytes
         if not stream_id:
             if small and self.sender.schedule.count:
                 self.guard.spend(DRIBBLES, self.now)
