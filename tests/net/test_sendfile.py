@@ -73,7 +73,9 @@ def asgi_of(path: Path) -> Any:
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         assert scope["type"] == "http"
-        await send({"type": "http.response.start", "status": 200})
+        sized = scope["path"] == "/zerocopysend"  # its parts end where the file does
+        fields = [(b"content-length", b"%d" % LARGE)] if sized else []
+        await send({"type": "http.response.start", "status": 200, "headers": fields})
         if scope["path"] == "/pathsend":
             await send({"type": "http.response.pathsend", "path": str(path)})
         elif scope["path"] == "/zerocopysend":
