@@ -303,13 +303,13 @@ class TestChance:
 )
 def test_the_cost_grows_no_faster_than_the_field(source, field, piece):
     def seconds(size: int) -> float:
-        best = 10.0
-        for _ in range(5):
-            applied = forwarding(source)
-            exchange = request(field + (piece * (size // len(piece) + 1))[: size - 1] + b"z")
-            begun = time.perf_counter()
-            applied.apply(exchange)
-            best = min(best, time.perf_counter() - begun)
-        return best
+        applied = forwarding(source)
+        exchange = request(field + (piece * (size // len(piece) + 1))[: size - 1] + b"z")
+        # The time of this process alone: other work on the machine is not to be judged.
+        begun = time.process_time()
+        applied.apply(exchange)
+        return time.process_time() - begun
 
-    assert seconds(16000) < 32 * seconds(1600) + 0.001, "ten times the octets"
+    rounds = [(seconds(1600), seconds(16000)) for _ in range(7)]
+    limit = 32 * min(small for small, _ in rounds) + 0.001
+    assert min(large for _, large in rounds) < limit, "ten times the octets"
