@@ -1,6 +1,7 @@
 """A connection: the socket under a protocol, its queue of output, its deadlines."""
 
 import contextlib
+import logging
 import select
 import socket
 import threading
@@ -19,6 +20,8 @@ from trilithon.wire.phase import ARRIVAL, BODY, DRAIN, HEAD, IDLE, STREAMS, TUNN
 from trilithon.wire.protocol import Protocol
 from trilithon.wire.response import own_answer
 from trilithon.wire.terms import Terms
+
+log = logging.getLogger("trilithon.error")
 
 RECEIVE_BYTES = 65536
 # A WebSocket message of 64 KiB and its head come with one read.
@@ -189,8 +192,9 @@ class Connection(Outlet):
             self.owner.rejected(self, 400)
             self.finish(True)
             return
-        except TlsError:
-            self.try_drain()  # what says why
+        except TlsError as fault:
+            log.debug("TLS with %s failed: %s", self.protocol.peer.client, fault)
+            self.try_drain()  # the alert that says why
             self.broken()
             return
         if self.queued and not self.dirty:
