@@ -3,7 +3,7 @@
 import pytest
 
 from trilithon.wire.exchange import Peer, TlsFacts
-from trilithon.wire.forwarded import MAX_HOPS
+from trilithon.wire.forwarded import MAX_ELEMENT_BYTES, MAX_HOPS
 
 from .forwarding import HERE, PROXY, TRUSTED, UNTOUCHED, Seen, forwarded, forwarded_for, forwarding, request, see
 
@@ -304,6 +304,13 @@ class TestStandard:
     @pytest.mark.parametrize("text", ["", ",", " ,,"])
     def test_empty_lists_say_nothing(self, text):
         assert forwarded(text) == UNTOUCHED
+
+    @pytest.mark.spec("H-FWD-04")
+    def test_an_element_that_is_too_long_is_not_read(self):
+        padding = 'x="' + "y" * (MAX_ELEMENT_BYTES - len('for=192.0.2.1;x=""')) + '"'
+        assert forwarded(f"for=192.0.2.1;{padding}").client == ("192.0.2.1", 0)
+        assert forwarded(f"for=192.0.2.1;{padding};").client is None
+        assert forwarded(f"{padding};for=6.6.6.6, for=192.0.2.1").client == ("192.0.2.1", 0)
 
     @pytest.mark.spec("H-FWD-03")
     def test_chains_beyond_the_bound_have_no_known_client(self):

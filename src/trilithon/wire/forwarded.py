@@ -24,6 +24,8 @@ SLOTS = {
 MAX_HOPS = 32
 KEPT_VERDICTS = 512
 MAX_KEPT_BYTES = 512
+# No proxy has so much to say.
+MAX_ELEMENT_BYTES = 2048
 # A name of the DNS and a port (RFC 1035 2.3.4).
 MAX_HOST_BYTES = 261
 
@@ -31,6 +33,7 @@ PROTOCOLS = {b"http": "http", b"https": "https", b"ws": "http", b"wss": "https"}
 
 TOKEN = rb"[" + re.escape(TOKEN_BYTES) + rb"]++"
 PAIR = re.compile(rb"(" + TOKEN + rb")=(?:(" + TOKEN + rb')|"((?:[^"\\]|\\.)*+)")')
+GAP = re.compile(rb"[ \t;]*+")
 ESCAPED = re.compile(rb"\\(.)", re.DOTALL)
 PORT_DIGITS = re.compile(rb"[0-9]{1,5}")
 OBFUSCATED = re.compile(rb"_[A-Za-z0-9._-]+")
@@ -325,21 +328,24 @@ def escaped(value: bytes, at: int) -> bool:
 def read_element(text: bytes) -> dict[bytes, bytes] | None:
     """Read the pairs of an element, names in lower case; None when it is malformed or has a name twice (RFC 7239 4)."""
     pairs: dict[bytes, bytes] = {}
-    at = 0
-    while True:
-        while text[at : at + 1] in (b" ", b"\t"):
-            at += 1
+    if len(text) > MAX_ELEMENT_BYTES:
+        return None
+    at = end_of_gap(text, 0)
+    while at < len(text):
         match = PAIR.match(text, at)
-        if match is not None:
-            name = match[1].lower()
-            if name in pairs:
-                return None
-            pairs[name] = match[2] if match[3] is None else ESCAPED.sub(rb"\1", match[3])
-            at = match.end()
-            while text[at : at + 1] in (b" ", b"\t"):
-                at += 1
-        if at == len(text):
-            return pairs
-        if text[at : at + 1] != b";":
+        if match is None:
             return None
-        at += 1
+        name = match[1].lower()
+        if name in pairs:
+            return None
+        pairs[name] = match[2] if match[3] is None else ESCAPED.sub(rb"\1", match[3])
+        at = end_of_gap(text, match.end())
+        if at < len(text) and b";" not in text[match.end() : at]:
+            return None
+    return pairs
+
+
+def end_of_gap(text: bytes, at: int) -> int:
+    """Return where what separates two pairs ends: semicolons, and the blanks that some senders put beside them."""
+    gap = GAP.match(text, at)
+    return at if gap is None else gap.end()
