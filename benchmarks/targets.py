@@ -158,6 +158,9 @@ HTTP2_LIMITS = {
 }
 """What a request over HTTP/2 may cost over each peer's."""
 
+RIVALS = ("granian", "uvicorn")
+"""Those who must not send a large file for less."""
+
 
 def carried_targets() -> list[Target]:
     """Return the targets over HTTP/2, over TLS and of the large file; of handshakes there is none."""
@@ -168,9 +171,11 @@ def carried_targets() -> list[Target]:
         for server in case.servers
         if server in HTTP2_LIMITS
     ]
-    for case in (*HTTP2_CASES, *FILE_CASES):
-        if case.kind is Kind.LOAD and (case in FILE_CASES or not case.is_http2):
+    for case in HTTP2_CASES:
+        if case.kind is Kind.LOAD and not case.is_http2:
             found += [cost(case.name, server, 1.0) for server in case.servers if server != "trilithon"]
+    for case in FILE_CASES:
+        found += [cost(case.name, server, 1.0, "file") for server in case.servers if server.startswith(RIVALS)]
     return found
 
 

@@ -88,7 +88,8 @@ def test_every_promise_about_http2_has_its_target() -> None:
                 assert limits[f"{case.name}: CPU a request over {peer}'s"] == limit
     assert limits["tls-asgi: CPU a request over uvicorn's"] == 1.0
     assert limits["tls-wsgi: CPU a request over gunicorn-gthread's"] == 1.0
-    assert limits["file-path: CPU a request over granian-asgi's"] == 1.0
+    assert limits["file-path: CPU a file over granian-asgi's"] == 1.0
+    assert limits["h2-file-body: CPU a file over uvicorn-zttp's"] == 1.0
     assert not [text for text in limits if text.startswith("handshakes")]
 
 
