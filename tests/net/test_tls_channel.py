@@ -95,6 +95,20 @@ def test_both_ends_say_goodbye(store: TlsStore, authority: Authority, version: s
     assert client.channel.farewell() == b""
 
 
+@pytest.mark.spec("H1-RSP-12")
+@VERSIONS
+def test_a_goodbye_alone_is_seen(store: TlsStore, authority: Authority, version: ssl.TLSVersion) -> None:
+    context = authority.trusting()
+    context.maximum_version = version
+    client = MemoryClient(store, context).shake()
+    with pytest.raises(ssl.SSLWantReadError):
+        client.tls.unwrap()
+    assert not client.channel.ended
+    assert client.channel.receive(client.outgoing.read()) == b""
+    assert client.channel.ended
+    assert client.channel.outgoing() == b""
+
+
 def test_plain_http_is_told_apart_from_garbage(store: TlsStore) -> None:
     with pytest.raises(PlainHttp):
         TlsChannel(store).receive(b"GET / HTTP/1.1\r\n\r\n")

@@ -89,6 +89,7 @@ def test_names_in_many_records(size: int) -> None:
         (in_records(b"\x01\x00\x00\x02\x03\x03", 100), None),
         (in_records(b"\x01\x00\x00\x00", 100), None),
         (in_records(b"\x02\x00\x00\x00", 100), None),
+        (in_records(b"\x02\x00\x10\x00", 100), None),
         (b"\x17\x03\x03\x00\x01x", None),
         (b"\x16\x03\x01\x00\x00", None),
         (b"\x16\x03\x01\xff\xff", None),

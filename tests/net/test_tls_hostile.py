@@ -11,7 +11,7 @@ import pytest
 from trilithon.foundation.errors import InternalError
 from trilithon.foundation.options import Options
 from trilithon.net.certificates import TlsStore, open_store
-from trilithon.net.tls import HANDSHAKE_BYTES, PlainHttp, TlsChannel, TlsError
+from trilithon.net.tls import PlainHttp, TlsChannel, TlsError
 
 from .tls_authority import Authority
 from .tls_memory import MemoryClient, singly
@@ -114,15 +114,32 @@ def test_tiny_records_cost_time_in_proportion(store: TlsStore) -> None:
     assert steps < 40 * len(stream)
 
 
-def test_a_handshake_without_end_is_cut_off(store: TlsStore, authority: Authority) -> None:
+@VERSIONS
+@pytest.mark.parametrize(
+    "endless",
+    [record(0x14, b"\x01"), record(0x15, b"\x01\x5a"), record(0x16, b""), record(0x17, b""), record(0x18, b"\x01")],
+    ids=["change of ciphers", "warning", "empty message", "empty data", "heartbeat"],
+)
+def test_a_handshake_without_end_is_cut_off(
+    store: TlsStore, authority: Authority, version: ssl.TLSVersion, endless: bytes
+) -> None:
+    context = authority.trusting()
+    context.maximum_version = version
+    channel = TlsChannel(store)
+    channel.receive(hello_of(context))
+    assert channel.outgoing()
+    with pytest.raises(TlsError):
+        for _ in range(40):
+            assert channel.receive(endless) == b""
+
+
+def test_a_message_without_end_is_cut_off(store: TlsStore, authority: Authority) -> None:
     context = authority.trusting()
     context.maximum_version = TLS_1_2
     channel = TlsChannel(store)
     channel.receive(hello_of(context))
-    assert channel.outgoing()
-    # A ClientKeyExchange that claims to be longer than it ever gets.
-    with pytest.raises(TlsError):
-        for _ in range(HANDSHAKE_BYTES // 1000):
+    with pytest.raises(TlsError, match=r"length|size|long"):
+        for _ in range(200):
             channel.receive(record(0x16, b"\x10\x00\x3f\xff" + bytes(1000)))
 
 

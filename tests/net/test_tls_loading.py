@@ -15,7 +15,6 @@ from cryptography.hazmat.primitives import serialization
 from trilithon.foundation.errors import ConfigError
 from trilithon.foundation.options import Options
 from trilithon.net.certificates import open_store
-from trilithon.net.tls_contexts import DEFAULT_CIPHERS
 from trilithon.net.tls_x509 import Leaf
 
 from .tls_authority import DAY, Authority, Signed
@@ -164,7 +163,9 @@ def test_the_suites_of_a_default_server(site: Path) -> None:
     suites = {suite["name"]: suite for suite in context.get_ciphers()}
     assert {"ECDHE-RSA-AES128-GCM-SHA256", "ECDHE-ECDSA-AES128-GCM-SHA256", "TLS_AES_128_GCM_SHA256"} <= set(suites)
     assert all(suite["aead"] and suite["kea"] in ("kx-ecdhe", "kx-any") for suite in suites.values())
-    assert DEFAULT_CIPHERS
+    for flag in (ssl.OP_NO_COMPRESSION, ssl.OP_NO_RENEGOTIATION):
+        assert context.options & flag
+    assert not context.options & ssl.OP_NO_TICKET
 
 
 @pytest.mark.spec("H2-CONN-04")
@@ -222,6 +223,7 @@ def test_leaves_are_read_as_the_library_reads_them(authority: Authority) -> None
         authority.server(),
         authority.server("far.example", valid=DAY * 365 * 40),
         authority.client(),
+        authority.server("old.example", since=DAY * 365 * 40, valid=-DAY * 365 * 30),
     ]
     for signed in certificates:
         leaf = Leaf("some text\n" + signed.pem + authority.pem)

@@ -104,6 +104,17 @@ def test_new_keys_are_given(store: TlsStore) -> None:
                 printed += talk.read_client()
 
 
+def test_new_keys_are_given_again_and_again_where_data_flows(store: TlsStore) -> None:
+    with Talk(store, "-tls1_3") as talk:
+        talk.sock.sendall(talk.channel.seal(b"x"))
+        for _ in range(3):
+            for _ in range(MAX_CHATTER // 2 + 2):
+                talk.type("K\n")
+                assert talk.turn() == b""
+            talk.type("line\n")
+            assert talk.turn() == b"line\n"
+
+
 def test_new_keys_are_not_given_without_end(store: TlsStore) -> None:
     with Talk(store, "-tls1_3") as talk:
         # OpenSSL answers the first request along with data only, those behind it at once.

@@ -125,6 +125,19 @@ def test_a_file_that_is_written_in_place_counts_as_changed(site: Site) -> None:
     assert site.served() == other.pem
 
 
+def test_another_file_of_the_same_age_and_size_counts_as_changed(site: Site) -> None:
+    stamps = {path: path.stat() for path in (site.certfile, site.keyfile)}
+    while True:
+        other = site.authority.server("localhost")
+        if (len(other.pem), len(other.key_pem)) == (len(site.first.pem), len(site.first.key_pem)):
+            break
+    site.write(other)
+    for path, was in stamps.items():
+        os.utime(path, ns=(was.st_atime_ns, was.st_mtime_ns))
+    assert site.look()
+    assert site.served() == other.pem
+
+
 def test_half_a_pair_breaks_nothing_and_is_not_worth_a_word(site: Site, said: pytest.LogCaptureFixture) -> None:
     second = site.authority.server("localhost")
     replace(site.certfile, second.pem)
@@ -191,6 +204,17 @@ def test_a_directory_gains_and_loses_certificates(tmp_path: Path, said: pytest.L
     assert site.look()
     assert served("c.example") == third.pem
     assert {record.levelname for record in said.records} == {"INFO"}
+    fourth = authority.server("c.example")
+    (folder / "fullchain.pem").write_text(fourth.pem)
+    (folder / "privkey.pem").write_text(fourth.key_pem)
+    assert site.look()
+    assert served("c.example") == fourth.pem
+    # What is none of the certificates is not worth a word.
+    said.clear()
+    (folder / "README").write_text("news")
+    (directory / ".hidden.pem").write_text("nothing")
+    assert not site.look()
+    assert not said.records
 
 
 def test_what_has_not_changed_is_not_loaded_again(tmp_path: Path) -> None:

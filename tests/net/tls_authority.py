@@ -48,11 +48,11 @@ class Authority:
         )
         self.pem = self.certificate.public_bytes(serialization.Encoding.PEM).decode()
 
-    def server(self, *names: str, key: str = "ec", valid: datetime.timedelta = DAY) -> Signed:
-        """Return a certificate for the DNS names; with a negative `valid` it expired that long ago."""
+    def server(self, *names: str, key: str = "ec", valid: datetime.timedelta = DAY, since: datetime.timedelta = 30 * DAY) -> Signed:
+        """Return a certificate for the DNS names, made `since` ago; with a negative `valid` it expired that long ago."""
         made = ec.generate_private_key(ec.SECP256R1()) if key == "ec" else rsa.generate_private_key(65537, 2048)
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0] if names else "nameless")])
-        builder = self._builder(subject, made, valid)
+        builder = self._builder(subject, made, valid, since)
         if names:
             dns = [x509.DNSName(name) for name in names]
             builder = builder.add_extension(x509.SubjectAlternativeName(dns), critical=False)
@@ -79,7 +79,7 @@ class Authority:
         path.write_text(self.pem)
         return str(path)
 
-    def _builder(self, subject: x509.Name, key: Any, valid: datetime.timedelta) -> x509.CertificateBuilder:
+    def _builder(self, subject: x509.Name, key: Any, valid: datetime.timedelta, since: datetime.timedelta = 30 * DAY) -> x509.CertificateBuilder:
         now = datetime.datetime.now(datetime.UTC)
         return (
             x509.CertificateBuilder()
@@ -87,6 +87,6 @@ class Authority:
             .issuer_name(self.name)
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - 30 * DAY)
+            .not_valid_before(now - since)
             .not_valid_after(now + valid)
         )

@@ -104,6 +104,8 @@ class TlsStore:
             self._fault = str(fault)
             return False
         self._fault = ""
+        if stays and table.loaded == self.table.loaded:
+            return False  # something else in the directory
         self.table = table
         self.front = front
         log.info("The certificates were loaded anew")
@@ -216,8 +218,6 @@ def _look_into(path: str, stamps: Stamps, depth: int) -> None:
     except OSError:
         return
     for entry in entries:
-        if entry.name.startswith("."):
-            continue
         stamps[entry.path] = stamp_of(entry.path)
         if depth and entry.is_dir():
             _look_into(entry.path, stamps, depth - 1)

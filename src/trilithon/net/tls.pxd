@@ -6,7 +6,6 @@ cdef class TlsChannel:
     cdef readonly bint shaking
     cdef readonly bint ended
     cdef bint _failed
-    cdef Py_ssize_t _taken
     cdef int _chatter
     cdef object _store
     cdef ClientHello _hello

@@ -17,8 +17,6 @@ RECORD_BYTES = 16384
 # On the way in it would be 5, and there the client decides how much of that memory is taken.
 STEP_BYTES = 2 * RECORD_BYTES
 SEAL_STEP_BYTES = 5 * RECORD_BYTES
-# OpenSSL takes 128 KiB of a ClientHello and 100 KB of certificates; nothing honest comes near.
-HANDSHAKE_BYTES = 262144
 # Key updates and attempts at renegotiation that are answered between two pieces of data.
 MAX_CHATTER = 32
 
@@ -46,7 +44,6 @@ class TlsChannel:
         self.shaking = True
         self.ended = False
         self._failed = False
-        self._taken = 0
         self._chatter = 0
         self._store = store
         self._hello: ClientHello | None = None
@@ -184,10 +181,7 @@ class TlsChannel:
         return b"".join(parts)
 
     def _shake(self, data: bytes | memoryview) -> None:
-        """Go on with the handshake."""
-        self._taken += len(data)
-        if self._taken > HANDSHAKE_BYTES:
-            raise self._refuse("the handshake is too long")
+        """Go on with the handshake; OpenSSL bounds what comes behind the hello."""
         conversation = self._conversation
         if conversation is None:
             conversation = self._greet(data)
@@ -213,7 +207,7 @@ class TlsChannel:
                 raise PlainHttp("the client speaks HTTP without TLS")
             hello = self._hello = ClientHello()
         if not hello.feed(data):
-            if self._taken > MAX_HELLO_BYTES or hello.size > MAX_HELLO_BYTES:
+            if len(hello.records) > MAX_HELLO_BYTES or hello.size > MAX_HELLO_BYTES:
                 raise self._refuse("the client's hello is too long")
             return None
         self._hello = None
