@@ -89,9 +89,9 @@ def test_bytes_and_files_keep_their_order(path: Path, spans: list[FileSpan]) -> 
     expected = b""
     for number in range(5):
         exchange.write(b"<%d>" % number * 5000)
-        exchange.write_file(span_of(path, spans, number * 10, 15_000))
+        exchange.write_file(span_of(path, spans, number * 10, 20_000))
         exchange.write_file(span_of(path, spans, 0, 0))
-        expected += b"<%d>" % number * 5000 + CONTENT[number * 10 : number * 10 + 15_000]
+        expected += b"<%d>" % number * 5000 + CONTENT[number * 10 : number * 10 + 20_000]
     exchange.end(b"end")
     got = content(script.frames(), 1)
     while len(got) < len(expected) + 3:

@@ -89,6 +89,44 @@ def test_a_file_is_one_chunk(path: Path) -> None:
 
 
 @pytest.mark.spec("A-XZERO-02")
+@pytest.mark.parametrize("size", [1, 16_384, 16_385, 100_000])
+@pytest.mark.parametrize("framing", ["chunked", "declared", "whole"])
+def test_files_of_every_size_are_framed_alike(size: int, framing: str, path: Path) -> None:
+    data = os.urandom(size)
+    path.write_bytes(data)
+    line = Line(GET)
+    line.start(*[(b"content-length", b"%d" % (2 * size))] if framing == "declared" else [])
+    if framing != "whole":
+        line.exchange.write_file(span_of(path, 0, size))
+    line.exchange.end_with_file(span_of(path, 0, size))
+    head, _, body = line.written().partition(b"\r\n\r\n")
+    if framing == "chunked":
+        assert b"chunked" in head
+        assert body == 2 * (b"%x\r\n%b\r\n" % (size, data)) + b"0\r\n\r\n"
+    else:
+        assert head.endswith(b"Content-Length: %d" % len(body))
+        assert body == data * (1 if framing == "whole" else 2)
+    assert line.goes_on()
+
+
+@pytest.mark.spec("A-XPATH-04")
+@pytest.mark.parametrize("final", [False, True])
+def test_a_small_file_that_shrank_raises_and_leaves_the_answer_open(final: bool, path: Path) -> None:
+    line = Line(GET)
+    line.start()
+    span = span_of(path)
+    os.truncate(path, 5)
+    with pytest.raises(EOFError):
+        if final:
+            line.exchange.end_with_file(span)
+        else:
+            line.exchange.write_file(span)
+    assert span.fd == -1
+    line.exchange.end(b"else")
+    assert line.written().endswith(b"Content-Length: 4\r\n\r\nelse")
+
+
+@pytest.mark.spec("A-XZERO-02")
 def test_a_file_as_the_whole_body_declares_its_length(path: Path) -> None:
     line = Line(GET)
     line.start()

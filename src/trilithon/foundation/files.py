@@ -41,6 +41,13 @@ class FileSpan:
         self.count -= len(data)
         return data
 
+    def read_whole(self) -> bytes:
+        """Return all there is; raises as `send`."""
+        data = self.read(self.count) if self.count else b""
+        while self.count:
+            data += self.read(self.count)
+        return data
+
     def close(self) -> None:
         """Give the descriptor back; idempotent."""
         fd = self.fd

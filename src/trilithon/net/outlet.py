@@ -37,7 +37,7 @@ class Outlet(Transport):
         self.sealed_offset = 0
 
     def drain_queue(self) -> None:
-        """Write parts until the queue, the socket's room or the turn ends; raises OSError, EOFError for a short file."""
+        """Write parts until queue, room or turn ends; raises OSError, and EOFError for a short file."""
         if self.tls is not None or self.sealed:
             self.drain_sealed()
             return
