@@ -7,7 +7,7 @@ import pytest
 
 from trilithon.foundation.options import Options
 from trilithon.net.certificates import TlsStore, open_store
-from trilithon.net.tls import PlainHttp, TlsChannel, TlsError
+from trilithon.net.tls import SEAL_STEP_BYTES, PlainHttp, TlsChannel, TlsError
 
 from .tls_authority import Authority
 from .tls_memory import Cut, MemoryClient, singly, whole
@@ -78,6 +78,7 @@ def test_many_parts_are_sealed_in_order(store: TlsStore, authority: Authority, s
     assert client.channel.outgoing() == b""
     client.incoming.write(b"".join(records))
     assert client.read() == b"".join(parts)
+    assert all(len(each) < SEAL_STEP_BYTES + 1000 for each in records)
     assert len(records) <= sum(sizes) // 40_000 + 1
 
 

@@ -104,7 +104,7 @@ class TlsStore:
             self._fault = str(fault)
             return False
         self._fault = ""
-        if stays and table.loaded == self.table.loaded:
+        if table.loaded == self.table.loaded:
             return False  # something else in the directory
         self.table = table
         self.front = front
