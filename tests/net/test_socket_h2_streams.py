@@ -252,7 +252,7 @@ def test_an_answer_to_a_ping_waits_for_the_window_like_everything_else() -> None
 # Limits and time.
 
 
-@pytest.mark.spec("WS-H2-13", "WS-LIM-05", "H2-STR-05")
+@pytest.mark.spec("WS-H2-13", "WS-LIM-05")
 def test_each_socket_counts_against_the_limit_of_streams() -> None:
     with open_house(h2_max_streams=5) as (site, _), H2Wire(site) as wire:
         assert wire.settings[MAX_CONCURRENT_STREAMS] == 5
