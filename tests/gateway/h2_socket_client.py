@@ -173,18 +173,18 @@ class H2Wire:
         except ConnectionError:
             pass  # what it said before is still to be read
 
-    def request(self, pairs: Pairs, *, end: bool = False, early: bytes = b"") -> Line:
-        """Open a stream with these fields; `early` is content that follows at once."""
+    def request(self, pairs: Pairs, *, end: bool = False, early: bytes | None = None, early_end: bool = False) -> Line:
+        """Open a stream with these fields; `early` is content that follows at once, the last with `early_end`."""
         line = Line(self, self.next_id)
         self.next_id += 2
         self.lines[line.stream_id] = line
-        line.done = end
+        line.done = end or early_end
         block = b"".join(unindexed(name, value) for name, value in pairs)
         opening = raw(HEADERS, END_HEADERS | (END_STREAM if end else 0), line.stream_id, block)
-        if early:
+        if early is not None:
             line.window -= len(early)
             self.window -= len(early)
-            opening += raw(DATA, 0, line.stream_id, early)
+            opening += raw(DATA, END_STREAM if early_end else 0, line.stream_id, early)
         self.write(opening)
         return line
 
@@ -324,7 +324,7 @@ class OverStream(SocketClient):
             raise
 
     def _open(self, target: str, fields: list[tuple[str, str]], early: bytes) -> None:
-        self.line = self.wire.request(extended_connect(target, *fields), early=early)
+        self.line = self.wire.request(extended_connect(target, *fields), early=early or None)
         assert self.line.status() == 200, self.line.heads
         assert not self.line.ended and self.line.reset is None
         self.fields = [(name.decode(), value.decode()) for name, value in self.line.heads[-1]]

@@ -7,7 +7,7 @@ import pytest
 from asgi_apps import Gate, Notes, both_loops, error_records, http_only, raised_by, respond
 from h2_socket_client import H2Wire, Line, OverStream, Pairs, extended_connect
 from socket_apps import accepted, message, sockets_only, told
-from socket_client import TEXT, SocketClient, frame
+from socket_client import TEXT, SocketClient, close_frame, frame
 
 from trilithon.testing import serve
 from trilithon.wire.h2_codes import ENABLE_CONNECT_PROTOCOL, NO_ERROR, PROTOCOL_ERROR
@@ -186,6 +186,24 @@ def test_a_stream_that_has_ended_already_carries_no_socket() -> None:
     with serve(echo) as site, H2Wire(site) as wire:
         assert is_malformed(wire.request(extended_connect(), end=True))
         wire.expect_alive()
+
+
+@pytest.mark.spec("WS-H2-10", "WS-HS-19")
+@pytest.mark.parametrize("early", [b"", frame(TEXT, "hello") + close_frame(1000)], ids=["empty", "filled"])
+def test_a_stream_that_ends_with_its_first_content_reaches_no_application(early: bytes) -> None:
+    notes = Notes()
+
+    @sockets_only
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        notes.add(scope)
+
+    with serve(app) as site, H2Wire(site) as wire:
+        line = wire.request(extended_connect(), early=early, early_end=True)
+        assert line.status() == 400
+        line.rest()
+        assert line.ended
+        wire.expect_alive()
+    assert notes.rest() == []
 
 
 @pytest.mark.spec("WS-H2-10", "WS-H2-09")

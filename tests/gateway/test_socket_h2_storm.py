@@ -67,7 +67,7 @@ def storm(site: Any, prefix: str, seed: int, faults: list[BaseException]) -> Non
                 lines = []
                 for _ in range(AT_ONCE):
                     fields = extended_connect(f"{prefix}/?{chance.random()}", *chance.choice(offers))
-                    early = frame(TEXT, "early") if chance.random() < 0.2 else b""
+                    early = frame(TEXT, "early") if chance.random() < 0.2 else None
                     lines.append(wire.request(fields, early=early))
                 if chance.random() < 0.6:
                     assert {line.status() for line in lines} <= {200, 401, 403}

@@ -202,7 +202,7 @@ class Stream(Carrier):
             exchange.inbound = COMPLETE
         exchange.response = accepting_head(handshake, answer.protocol, answer.extensions, answer.lines)
         self.link.respond(self, b"", False)
-        exchange.response = None  # the bytes of a WebSocket have no length to keep to
+        exchange.response = None  # a socket that is open for long need not keep it
 
     def inform(self, exchange: Exchange, status: int, block: bytes) -> None:
         """Send an interim response, unless the final one has begun; 101 does not exist (RFC 9113 8.6)."""
