@@ -7,7 +7,7 @@ import pytest
 
 from trilithon.foundation.options import Options
 from trilithon.net.certificates import TlsStore, open_store
-from trilithon.net.tls import SEAL_STEP_BYTES, PlainHttp, TlsChannel, TlsError
+from trilithon.net.tls import PlainHttp, TlsChannel, TlsError
 
 from .tls_authority import Authority
 from .tls_memory import Cut, MemoryClient, singly, whole
@@ -67,19 +67,6 @@ def test_sizes_around_records_and_steps(store: TlsStore, authority: Authority, s
     assert client.received == data
     assert client.answer(data) == data
     assert client.channel.seal(b"") == b""
-
-
-@pytest.mark.parametrize("sizes", [[], [0], [1], [16384] * 9, [100_000, 5, 0, 81_920, 1], [7] * 50, [50_000, 40_000]])
-def test_many_parts_are_sealed_in_order(store: TlsStore, authority: Authority, sizes: list[int]) -> None:
-    client = MemoryClient(store, authority.trusting()).shake()
-    parts = [bytes((number,)) * size for number, size in enumerate(sizes)]
-    records: list[bytes] = []
-    client.channel.seal_into([memoryview(part) if len(part) % 2 else part for part in parts], records)
-    assert client.channel.outgoing() == b""
-    client.incoming.write(b"".join(records))
-    assert client.read() == b"".join(parts)
-    assert all(len(each) < SEAL_STEP_BYTES + 1000 for each in records)
-    assert len(records) <= sum(sizes) // 40_000 + 1
 
 
 @pytest.mark.spec("H1-RSP-12")

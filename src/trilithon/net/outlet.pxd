@@ -6,7 +6,6 @@ from trilithon.wire.exchange cimport Transport
 
 cdef Py_ssize_t SEAL_BYTES
 cdef Py_ssize_t TURN_BYTES
-cdef Py_ssize_t RECORD_BYTES
 
 cdef class Outlet(Transport):
     cdef readonly object sock
@@ -28,10 +27,8 @@ cdef class Outlet(Transport):
     cdef drain_sealed(self)
     @cython.locals(sealed=list, whole=Py_ssize_t)
     cdef drop_records(self, Py_ssize_t count)
-    @cython.locals(out=list, groups=list, total=Py_ssize_t, count=Py_ssize_t, end=Py_ssize_t, records=list)
+    @cython.locals(out=list, data=bytes, size=Py_ssize_t, total=Py_ssize_t, count=Py_ssize_t)
     cdef seal_some(self)
-    @cython.locals(out=list, size=Py_ssize_t, end=Py_ssize_t)
-    cdef Py_ssize_t find_group(self, Py_ssize_t start) except -1
     @cython.locals(records=bytes)
     cdef bytes open_records(self, bytes data)
     cdef seal_behind(self, bytes records)

@@ -12,7 +12,6 @@ from trilithon.wire.exchange import Transport
 
 # So much is sealed at once: enough for one write, and little to hold for a client that does not read.
 SEAL_BYTES = 65536
-RECORD_BYTES = 16384
 # Stands in for the records of connections that have none waiting; never added to.
 NOTHING: list[bytes] = []
 # And so much is written at once: a client that reads as fast as we write would keep all others waiting.
@@ -158,53 +157,33 @@ class Outlet(Transport):
         """Make records of the front of the queue; raises EOFError for a short file, OSError when TLS is over."""
         out = self.out
         first = out[0]
-        groups: list[Any] = []
-        total = 0
         if type(first) is not bytes:
             data = first.read(SEAL_BYTES)
-            groups.append(data)
-            total = len(data)
             if not first.count:
                 first.close()
                 del out[0]
         elif len(first) > SEAL_BYTES:
-            piece = memoryview(first)[self.out_offset : self.out_offset + SEAL_BYTES]
-            groups.append(piece)
-            total = len(piece)
-            self.out_offset += total
+            data = first[self.out_offset : self.out_offset + SEAL_BYTES]
+            self.out_offset += len(data)
             if self.out_offset == len(first):
                 self.out_offset = 0
                 del out[0]
         else:
+            # One call for many records: each lets the GIL go and wants a buffer, which costs more than the join.
+            total = 0
             count = 0
-            while count < len(out) and total < SEAL_BYTES:
-                end = self.find_group(count)
-                if end == count:
+            while count < len(out) and total < SEAL_BYTES and type(out[count]) is bytes:
+                size = len(out[count])
+                if size > SEAL_BYTES:
                     break
-                data = out[count] if end == count + 1 else b"".join(out[count:end])
-                groups.append(data)
-                total += len(data)
-                count = end
+                total += size
+                count += 1
+            data = first if count == 1 else b"".join(out[:count])
             del out[:count]
-        self.queued -= total
         tls = self.tls
         if tls is not None:
-            records: list[bytes] = []
-            tls.seal_into(groups, records)
-            for record in records:
-                self.seal_behind(record)
-
-    def find_group(self, start: int) -> int:
-        """Return the end of the parts from `start` on that fill one record together; `start` when that is none's."""
-        out = self.out
-        size = 0
-        end = start
-        while end < len(out) and type(out[end]) is bytes:
-            size += len(out[end])
-            if size > RECORD_BYTES and (end > start or size > SEAL_BYTES):
-                break
-            end += 1
-        return end
+            self.queued -= len(data)
+            self.seal_behind(tls.seal(data))
 
     def open_records(self, data: bytes) -> bytes:
         """Return what records hold, with what TLS has to say of its own queued; raises TlsError."""

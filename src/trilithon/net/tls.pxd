@@ -17,8 +17,6 @@ cdef class TlsChannel:
     cpdef bytes receive(self, bytes data)
     @cython.locals(size=Py_ssize_t, at=Py_ssize_t, parts=list)
     cpdef bytes seal(self, bytes data)
-    @cython.locals(size=Py_ssize_t, waiting=Py_ssize_t, at=Py_ssize_t)
-    cpdef seal_into(self, list parts, list records)
     cpdef bytes outgoing(self)
     cpdef bytes farewell(self)
     cpdef object facts(self)

@@ -1,7 +1,6 @@
 """One TLS connection without a socket: ciphertext in, plaintext out, and the other way round."""
 
 from ssl import MemoryBIO, SSLCertVerificationError, SSLError, SSLWantReadError
-from typing import Any
 
 from trilithon.foundation.errors import InternalError
 from trilithon.net.certificates import TlsStore
@@ -76,36 +75,6 @@ class TlsChannel:
                 conversation.write(view[at : at + SEAL_STEP_BYTES])
                 parts.append(self._outgoing.read())
             return b"".join(parts)
-        except OSError as fault:
-            raise self._fail(fault) from None
-
-    def seal_into(self, parts: list[Any], records: list[bytes]) -> None:
-        """Append to `records` what `seal` would return for each part, bytes or views of them; raises TlsError.
-
-        Parts of up to 16,384 bytes have a record each.
-        """
-        conversation = self._conversation
-        if conversation is None:
-            raise InternalError("nothing can be sealed before the handshake is done")
-        outgoing = self._outgoing
-        waiting = 0
-        try:
-            for part in parts:
-                size = len(part)
-                if size <= SEAL_STEP_BYTES:
-                    if waiting and waiting + size > SEAL_STEP_BYTES:
-                        records.append(outgoing.read())
-                        waiting = 0
-                    if size:
-                        conversation.write(part)
-                    waiting += size
-                else:
-                    view = memoryview(part)
-                    for at in range(0, size, SEAL_STEP_BYTES):
-                        conversation.write(view[at : at + SEAL_STEP_BYTES])
-                        records.append(outgoing.read())
-            if outgoing.pending:
-                records.append(outgoing.read())
         except OSError as fault:
             raise self._fail(fault) from None
 

@@ -19,9 +19,8 @@ from trilithon.wire.response import SentLine, own_body
 from trilithon.wire.terms import Terms
 
 DEFAULT_WINDOW_BYTES = 65535
-# Larger frames than this keep the others waiting, even where the client allows them. With its header such a frame fills
-# one TLS record (RFC 8446 5.1), so that it is sealed where it stands.
-MAX_PIECE_BYTES = 16384 - 9
+# Larger frames than this keep the others waiting, even where the client allows them.
+MAX_PIECE_BYTES = 16384
 # A client that credits each frame by its size would get ever smaller ones, silly windows (RFC 1122 4.2.3.4):
 # for it no frame is cut shorter than this while more waits. Where windows are tiny there is nothing to choose.
 LEAST_PIECE_BYTES = 256
