@@ -48,6 +48,7 @@ def test_behind_the_closing_handshake_the_server_ends_the_stream_and_resets_noth
             client.expect_end()
             wire.expect_alive()
             assert client.line.ended and client.line.reset is None
+            assert client.line.sizes == [4], "the end did not come with the close frame"
             assert end_of(recorder.log(f"/{number}")) == ("disconnect", 4000, "enough")
 
 

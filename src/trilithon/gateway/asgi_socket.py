@@ -141,8 +141,6 @@ class SocketCall(Call):
         deflate = negotiate(handshake.offers, self.terms.limits)
         answer = SocketAnswer(protocol, deflate.reply if deflate is not None else b"", head.lines)
         self.exchange.switch(handshake, answer)
-        if self.exchange.outbound is not FLOWING:
-            raise ClientDisconnected("the client is gone")
         self.socket = WebSocket(self.terms.limits, deflate)
         self.handshake = None
         self.standing = ACCEPTED
