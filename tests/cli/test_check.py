@@ -71,6 +71,15 @@ def test_check_shows_every_option_with_its_origin(command, write):
     assert "options, file: trilithon.toml" in done.stdout
 
 
+def test_check_reads_the_certificates(command, write):
+    write({"empty.pem": ""})
+    for file, said in (("empty.pem", "holds no"), ("missing.pem", "cannot be read")):
+        result = command("check", "site_under_test:app", "--certfile", file)
+        assert (result.returncode, result.stdout) == (2, "")
+        assert f"certfile = '{file}'" in result.stderr
+        assert said in result.stderr
+
+
 def test_check_of_mounts_needs_no_application(command):
     done = command("check", "--mount", "/old=site_under_test:app", "--mount", "/=site_under_test:api")
 
@@ -116,8 +125,8 @@ def test_the_application_may_be_in_another_directory(command, write):
         (["check", "site_under_test:make"], 3, "add --factory"),
         (["check", "site_under_test:api", "--interface", "wsgi"], 3, "type --interface asgi"),
         (["check", "site_under_test:api", "--interface", "asgy"], 2, "--interface = 'asgy': must be one of"),
-        (["check", "site_under_test", "--thread", "2"], 2, "Did you mean --threads"),
-        (["site_under_test", "--thread", "2"], 2, "Did you mean --threads"),
+        (["check", "site_under_test", "--threadss", "2"], 2, "Did you mean --threads"),
+        (["site_under_test", "--threadss", "2"], 2, "Did you mean --threads"),
         (["check", "site_under_test", "--threads", "none"], 2, "--threads = 'none': must be a whole number"),
         (["check", "site_under_test", "--threads"], 2, "requires an argument"),
         (["check", "site_under_test", "-b", "8000"], 2, "type 127.0.0.1:8000"),

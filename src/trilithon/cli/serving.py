@@ -11,6 +11,8 @@ from trilithon.foundation.errors import ConfigError
 from trilithon.foundation.exit_codes import ExitCode
 from trilithon.foundation.option_sources import Settings, gather
 from trilithon.foundation.options import TABLE
+from trilithon.foundation.tls_options import uses_tls
+from trilithon.net.certificates import open_store
 from trilithon.worker.interface import describe
 from trilithon.worker.loader import load
 from trilithon.worker.logs import read_log_config
@@ -34,12 +36,14 @@ def _serve(app: str | None, **parameters: Any) -> int:
 
 
 def _check(app: str | None, **parameters: Any) -> int:
-    """Load APP and print its interface and the options in effect; serve nothing."""
+    """Load APP and the certificates, print its interface and the options in effect; serve nothing."""
     settings = _settings(parameters)
     _need_application(app, settings)
     options = settings.options
     if options.log_config:
         read_log_config(options.log_config)
+    if uses_tls(options):
+        open_store(options, [])
     targets = [("/", app, options.factory)] if app else []
     # A mount names the application itself; --factory is about APP.
     targets += [(prefix, target, False) for prefix, target in options.mount_table()]
