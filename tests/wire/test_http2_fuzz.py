@@ -104,7 +104,8 @@ def balance(script: Script) -> None:
         assert stream.exchange.body_bytes <= LIMITS.h2_stream_window_bytes
         assert stream.window_in + stream.taken in (0, LIMITS.h2_stream_window_bytes)
         assert stream.queued == sum(len(piece) for piece in stream.queue or ()) - stream.offset
-        assert stream.ready == (stream.queued > 0 and stream.window_out > 0)
+        held = sender.holding and 0 < stream.window_out < sender.least_bytes
+        assert stream.ready == (stream.queued > 0 and stream.window_out > 0) or (held and not stream.ready)
         assert (stream.exchange.inbound is Inbound.COMPLETE) == (stream.state is StreamState.HALF_CLOSED_REMOTE)
     for exchange in script.transport.over:
         assert exchange.outbound in (Outbound.ENDED, Outbound.LOST)
