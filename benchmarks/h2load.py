@@ -1,5 +1,6 @@
 """Put load on a server with h2load, ask it once over HTTP/2 with nghttp, and read what they counted."""
 
+import dataclasses
 import re
 import socket
 from collections.abc import Sequence
@@ -15,6 +16,11 @@ CIPHER = "TLS_AES_256_GCM_SHA384"
 STATISTICS = b"***** Statistics *****"
 WIDE_WINDOWS = ("--window-bits=30", "--connection-window-bits=30")
 """What h2load opens by itself: an answer is never held up by its reader."""
+
+FIRST_REQUESTS = 1024
+WARM_S = 0.4
+ALLOWANCE = 5
+"""A load may take so many times what it should; a rate that was found under load is met again within that."""
 
 COUNTS = re.compile(
     r"finished in .*, (?P<rate>[\d.]+) req/s.*\n"
@@ -46,17 +52,30 @@ class H2load:
         path.write_bytes(b"x" * case.post_bytes)
         return ["-d", str(path)]
 
+    def sized(self, case: Case, port: int, seconds: float) -> Case:
+        """Warm a server, and return the case with as many requests as should take it some seconds.
+
+        h2load can be told a duration too, but then it does not always come to its end.
+        """
+        count = FIRST_REQUESTS
+        for wanted_s in (WARM_S, seconds):
+            figures = self.throughput(dataclasses.replace(case, requests=count), port, seconds)
+            rate = figures["requests"] / figures["duration_us"] * 1e6
+            count = max(case.connections * case.streams, round(rate * wanted_s))
+        return dataclasses.replace(case, requests=count)
+
     def throughput(self, case: Case, port: int, seconds: float) -> dict[str, float]:
-        """Ask as fast as the case's connections and streams allow; the keys are those of the other drivers."""
+        """Make the case's requests as fast as its connections and streams allow, in about some seconds.
+
+        The keys are those of the other drivers.
+        """
         log = self.scratch / "requests.log"
         command = [self.h2load, f"-c{case.connections}", f"-m{case.streams}", *([] if case.is_http2 else ["--h1"])]
-        command += [f"-n{case.requests}" if case.requests else f"-D{round(seconds * 1000)}ms"]
+        command += [f"-n{case.requests}"]
         command += [f"--tls13-ciphers={CIPHER}", f"--log-file={log}", *self.upload(case)]
         command += [word for name, value in case.fields for word in ("-H", f"{name}: {value}")]
         log.unlink(missing_ok=True)
-        printed = run_load(
-            [*command, case.url(f"{HOST}:{port}")], self.core, b"", max(seconds, float(case.requests))
-        ).decode()
+        printed = run_load([*command, case.url(f"{HOST}:{port}")], self.core, b"", seconds * ALLOWANCE).decode()
         counted = COUNTS.search(printed)
         if counted is None:
             raise LoadError("h2load printed no result")

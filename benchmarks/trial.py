@@ -140,7 +140,7 @@ def measure(bench: Bench, trial: Trial) -> Figures:
     with serving(bench, trial, lambda port: ask_right(bench, case, port), variables) as (root, port):
         if case.kind is Kind.IDLE:
             return hold_idle(bench, case, root, port)
-        warm(bench, case, port)
+        case = warm(bench, case, port)
         return load(bench, dataclasses.replace(trial, case=case), root, port)
 
 
@@ -152,16 +152,17 @@ def ask_right(bench: Bench, case: Case, port: int) -> None:
         ask_once(case, port, ANSWER_TIMEOUT_S, bench.environment.certificate if case.is_tls else None)
 
 
-def warm(bench: Bench, case: Case, port: int) -> None:
-    """Load the server for a moment, so that what it makes once is made."""
+def warm(bench: Bench, case: Case, port: int) -> Case:
+    """Load the server for a moment, so that what it makes once is made; returns the case that is to be measured."""
     if case.requests:
         bench.h2load.throughput(dataclasses.replace(case, requests=case.connections), port, WARM_S)
     elif case.is_http2:
-        bench.h2load.throughput(case, port, WARM_S)
+        return bench.h2load.sized(case, port, bench.seconds)
     elif case.is_tls:
         bench.driver.throughput(case, port, 1)
     else:
         bench.driver.paced(case, port, 0, WARM_S)
+    return case
 
 
 def load(bench: Bench, trial: Trial, root: int, port: int) -> Figures:
@@ -173,7 +174,7 @@ def load(bench: Bench, trial: Trial, root: int, port: int) -> Figures:
         spent_s = figures["seconds"]
         faults = figures["failed"]
     else:
-        driver = bench.h2load if trial.case.is_http2 or trial.case.requests else bench.driver
+        driver = bench.h2load if trial.case.requests else bench.driver
         figures = driver.throughput(trial.case, port, 1 if trial.setting == "capacity" else bench.seconds)
         spent_s = figures["duration_us"] / 1e6
         faults = figures["refused"] + figures["broken"] + figures["timed_out"]
