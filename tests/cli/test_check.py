@@ -125,8 +125,8 @@ def test_the_application_may_be_in_another_directory(command, write):
         (["check", "site_under_test:make"], 3, "add --factory"),
         (["check", "site_under_test:api", "--interface", "wsgi"], 3, "type --interface asgi"),
         (["check", "site_under_test:api", "--interface", "asgy"], 2, "--interface = 'asgy': must be one of"),
-        (["check", "site_under_test", "--threadss", "2"], 2, "Did you mean --threads"),
-        (["site_under_test", "--threadss", "2"], 2, "Did you mean --threads"),
+        (["check", "site_under_test", "--intrface", "wsgi"], 2, "Did you mean --interface"),
+        (["site_under_test", "--intrface", "wsgi"], 2, "Did you mean --interface"),
         (["check", "site_under_test", "--threads", "none"], 2, "--threads = 'none': must be a whole number"),
         (["check", "site_under_test", "--threads"], 2, "requires an argument"),
         (["check", "site_under_test", "-b", "8000"], 2, "type 127.0.0.1:8000"),
@@ -148,7 +148,7 @@ def test_mistakes_end_in_one_message_and_the_documented_code(command, arguments,
     done = command(*arguments)
 
     # Some versions of click put what they suggest into quotes.
-    assert message in re.sub(r"\s+", " ", done.stderr).replace("'--threads'", "--threads")
+    assert message in re.sub(r"\s+", " ", done.stderr).replace("'--interface'", "--interface")
     assert done.returncode == code
     assert done.stdout == ""
     assert "Traceback" not in done.stderr
