@@ -10,22 +10,22 @@ cdef class HttpCall(Call):
     cdef list trailers
     cdef bint content_sent
 
-    @cython.locals(exchange=Exchange, head=ResponseHead)
+    @cython.locals(exchange=Exchange, head=ResponseHead, event=dict)
     cpdef send(self, object message)
     @cython.locals(exchange=Exchange)
     cpdef next_event(self)
     cdef disconnect(self)
-    cdef bint extend(self, object kind, object message) except -1
+    cdef bint extend(self, object kind, dict event) except -1
     @cython.locals(exchange=Exchange)
-    cdef send_path(self, object message)
+    cdef send_path(self, dict event)
     @cython.locals(exchange=Exchange)
-    cdef bint send_span(self, object message) except -1
+    cdef bint send_span(self, dict event) except -1
     @cython.locals(exchange=Exchange)
     cdef send_last_span(self, object span)
     cdef check_content(self)
     @cython.locals(exchange=Exchange)
     cdef close_content(self)
     @cython.locals(exchange=Exchange)
-    cdef send_trailers(self, object message)
+    cdef send_trailers(self, dict event)
     @cython.locals(exchange=Exchange)
-    cdef send_hint(self, object message)
+    cdef send_hint(self, dict event)

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Awaitable
+from typing import Any
 
 from trilithon.foundation.errors import AppStateError, AppValueError, ClientDisconnected
 from trilithon.foundation.files import FileSpan
@@ -13,6 +14,9 @@ from trilithon.wire.response import SentLine, asgi_head
 from trilithon.wire.trailers import read_hints, read_trailers
 
 log = logging.getLogger("trilithon.error")
+
+# What applications send is a dict as good as always, and looked into at C speed when it is known to be one.
+Event = dict[str, Any]
 
 
 class HttpCall(Call):
@@ -33,18 +37,19 @@ class HttpCall(Call):
         """Take an event; awaiting the result raises AppError for a bad one, ClientDisconnected without a client."""
         exchange = self.exchange
         try:
-            kind = message["type"]
+            event: Event = message if type(message) is dict else dict(message)
+            kind = event["type"]
             if kind == "http.response.body":
-                if self.ending and message.get("more_body", False):
+                if self.ending and event.get("more_body", False):
                     self.told = True
                 if self.told:
                     raise ClientDisconnected("the client is gone")
-                body = message.get("body", b"")
+                body = event.get("body", b"")
                 if type(body) is not bytes:
                     body = to_bytes(body)
                 if self.trailers is not None:
                     self.check_content()
-                if message.get("more_body", False):
+                if event.get("more_body", False):
                     exchange.write(body)
                     # At once: an application that blocks the loop between its events must not hold them back.
                     exchange.carrier.push(exchange, False)
@@ -64,12 +69,12 @@ class HttpCall(Call):
                 if exchange.outbound is not FRESH:
                     exchange.check_flow()
                     raise AppStateError("http.response.start was sent before")
-                head = asgi_head(message["status"])
-                head.read_asgi(message.get("headers", ()))
+                head = asgi_head(event["status"])
+                head.read_asgi(event.get("headers", ()))
                 exchange.respond(head)
-                if message.get("trailers", False):
+                if event.get("trailers", False):
                     self.trailers = []
-            elif self.extend(kind, message):
+            elif self.extend(kind, event):
                 return self.wait_drained()
         except KeyError as error:
             return Failed(AppValueError(f"the event lacks its key {error}"))
@@ -79,45 +84,45 @@ class HttpCall(Call):
 
     # Extensions.
 
-    def extend(self, kind: object, message: Message) -> bool:
+    def extend(self, kind: object, event: Event) -> bool:
         """Take an event of an extension; raises as `send`, and returns whether the output must be waited for."""
         if self.told:
             raise ClientDisconnected("the client is gone")
         if kind == "http.response.zerocopysend":
-            return self.send_span(message)
+            return self.send_span(event)
         if kind == "http.response.pathsend":
-            self.send_path(message)
+            self.send_path(event)
         elif kind == "http.response.trailers":
-            self.send_trailers(message)
+            self.send_trailers(event)
         elif kind == "http.response.early_hint":
-            self.send_hint(message)
+            self.send_hint(event)
         else:
             raise AppValueError(f"event type {kind!r} is none of http.response.start, body, trailers and their like")
         return False
 
-    def send_path(self, message: Message) -> None:
+    def send_path(self, event: Event) -> None:
         """Send a file as the whole body, as far as its declared length goes."""
         exchange = self.exchange
         self.check_content()
         if exchange.outbound is not HELD:
             raise AppStateError("http.response.pathsend is the whole body, and some of it was sent before")
-        span = open_path(message["path"])
+        span = open_path(event["path"])
         room = exchange.room()
         if 0 <= room < span.count:
             span.count = room
         self.send_last_span(span)
 
-    def send_span(self, message: Message) -> bool:
+    def send_span(self, event: Event) -> bool:
         """Send a part of an open file as a piece of the body; returns whether the output must be waited for."""
         exchange = self.exchange
-        more = message.get("more_body", False)
+        more = event.get("more_body", False)
         if self.ending and more:
             self.told = True
             raise ClientDisconnected("the client is gone")
         self.check_content()
-        file = message["file"]
-        offset = message.get("offset")
-        span = open_span(file, offset, message.get("count"))
+        file = event["file"]
+        offset = event.get("offset")
+        span = open_span(file, offset, event.get("count"))
         target = span.offset + span.count
         if more:
             exchange.write_file(span)
@@ -153,23 +158,23 @@ class HttpCall(Call):
             exchange.check_whole()
         self.content_sent = True
 
-    def send_trailers(self, message: Message) -> None:
+    def send_trailers(self, event: Event) -> None:
         """Take trailers, and end the response behind the last ones."""
         exchange = self.exchange
         exchange.check_flow()
         if self.trailers is None or not self.content_sent:
             missing = "announced in http.response.start" if self.trailers is None else "due before the body is complete"
             raise AppStateError(f"http.response.trailers was not {missing}")
-        self.trailers += read_trailers(message.get("headers", ()))
-        if not message.get("more_trailers", False):
+        self.trailers += read_trailers(event.get("headers", ()))
+        if not event.get("more_trailers", False):
             exchange.end_with_trailers(self.trailers)
             if self.waiters is not None or self.writers is not None:
                 self.lost()
 
-    def send_hint(self, message: Message) -> None:
+    def send_hint(self, event: Event) -> None:
         """Send 103 Early Hints at once; behind the head there is no place for them any more (RFC 8297 2)."""
         exchange = self.exchange
-        block = read_hints(message["links"])
+        block = read_hints(event["links"])
         if exchange.outbound is FRESH or exchange.outbound is HELD:
             if block:
                 exchange.carrier.inform(exchange, 103, block)
