@@ -11,7 +11,7 @@ from trilithon.foundation.errors import AppError, AppStateError, AppTypeError, C
 from trilithon.gateway.wsgi_environ import base_environ, fill_environ
 from trilithon.gateway.wsgi_file import FileWrapper
 from trilithon.gateway.wsgi_input import InputStream
-from trilithon.wire.exchange import COMPLETE, ENDED, FLOWING, HELD, LOST, OPEN, Exchange, Receiver, describe
+from trilithon.wire.exchange import COMPLETE, ENDED, FLOWING, HELD, OPEN, Exchange, Receiver, describe
 from trilithon.wire.http2 import ALLOW
 from trilithon.wire.response import ResponseHead, wsgi_head
 
@@ -190,7 +190,8 @@ class WsgiCall:
     def fail(self, error: BaseException) -> None:
         """See to an exception: 500 while nothing is sent, else the break of the exchange."""
         exchange = self.exchange
-        if isinstance(error, ClientDisconnected) and exchange.outbound is LOST:
+        # Raised by the server alone. What the exchange says of its end may lag behind the thread that saw it.
+        if isinstance(error, ClientDisconnected):
             log.debug("%s: the client left", describe(exchange))
         else:
             log.error("%s: exception in the application", describe(exchange), exc_info=error)
