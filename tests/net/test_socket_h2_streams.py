@@ -284,6 +284,26 @@ def test_a_call_that_outlives_its_socket_keeps_its_place(way: str) -> None:
         assert is_prompt(OverStream(wire, "/echo"))
 
 
+@pytest.mark.spec("WS-H2-10", "WS-H2-13", "WS-LIM-05")
+def test_a_handshake_waits_for_its_turn_unless_its_client_has_left() -> None:
+    with open_house(max_requests=1, max_queued_requests=3) as (site, house), H2Wire(site) as wire:
+        first = OverStream(wire, "/echo")
+        reset, ended, patient = (wire.request(extended_connect("/echo")) for _ in range(3))
+        excess = wire.request(extended_connect("/echo"))
+        assert excess.status() == 503
+        reset.cancel()
+        ended.end()
+        assert is_prompt(first)
+        assert not patient.heads
+        first.shake()
+        assert patient.status() == 200
+        assert ended.status() == 400
+        assert not reset.heads
+        house.wait(lambda: house.inside == {"/echo": 1})
+        patient.send(frame(TEXT, "at last"))
+        wire.wait(lambda: len(patient.data) == 9, DEADLINE_S)
+
+
 @pytest.mark.spec("WS-KA-04", "WS-H2-11")
 def test_no_limit_of_requests_ends_a_socket() -> None:
     times = dict.fromkeys(
