@@ -228,13 +228,15 @@ def test_window_updates_for_what_was_sent_are_no_flood():
 
 
 @pytest.mark.spec("H2-DOS-08", "H2-DOS-10")
-@pytest.mark.parametrize("window", [0, 255])
-def test_a_response_dribbles_out_so_fast_and_no_faster(window):
+@pytest.mark.parametrize(("window", "stream_id"), [(0, 1), (255, 1), (0, 0)])
+def test_a_response_dribbles_out_so_fast_and_no_faster(window, stream_id):
     script = Script()
     exchange = script.one(settings((4, window)), headers(1, GET))
     start(exchange)
     exchange.write(bytes(100_000))
-    assert flood(script, [update(1, 1)] * 3000) == burst(DRIBBLES)
+    if not stream_id:
+        script.send(update(1, 90_000))
+    assert flood(script, [update(stream_id, 1)] * 3000) == burst(DRIBBLES)
     assert script.goodbye()[1] == ENHANCE_YOUR_CALM
 
 
@@ -288,6 +290,11 @@ def test_the_last_octets_of_a_window_are_sent_when_no_larger_one_comes(stream_id
     assert script.frames() == []
     script.machine.look(1000.0)
     assert len(content(script.frames(), 1)) == 110
+    # And from then on as before.
+    script.send(update(stream_id, 120))
+    assert script.frames() == []
+    script.send(update(stream_id, 200))
+    assert content(script.frames(), 1)
 
 
 @pytest.mark.spec("H2-DOS-10")
