@@ -1,6 +1,7 @@
 """A client of HTTP/2 that says on a real socket whatever it is told, and judges what comes back."""
 
 import socket
+import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -53,6 +54,7 @@ class Peer:
         greeting: bytes = PREFACE + raw(SETTINGS),
         receive: int = 0,
         acknowledges: bool = True,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self.socket = socket.socket()
         if receive:
@@ -60,6 +62,9 @@ class Peer:
         self.socket.settimeout(DEADLINE_S)
         self.socket.connect(address)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if tls is not None:
+            # An end that TLS has not announced is an error.
+            self.socket = tls.wrap_socket(self.socket, server_hostname="localhost", suppress_ragged_eofs=False)
         self.buffer = bytearray()
         self.decoder = Decoder()
         self.ended = False
