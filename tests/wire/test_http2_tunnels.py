@@ -3,8 +3,8 @@
 import pytest
 
 from trilithon.foundation.errors import AppStateError, ClientDisconnected
-from trilithon.foundation.limits import H2Limits, MessageLimits, Timeouts
-from trilithon.wire.exchange import Exchange, Inbound, Outbound, SocketAnswer
+from trilithon.foundation.limits import H2Limits, Limits, MessageLimits, Timeouts
+from trilithon.wire.exchange import Exchange, Inbound, Outbound, Peer, SocketAnswer
 from trilithon.wire.h2_codes import (
     DATA,
     ENHANCE_YOUR_CALM,
@@ -17,9 +17,27 @@ from trilithon.wire.h2_codes import (
     WINDOW_UPDATE,
 )
 from trilithon.wire.handshake import read_handshake
+from trilithon.wire.http2 import Http2
 from trilithon.wire.response import SentLine
 
-from .h2_memory import Script, content, data, headers, news, release, reset, update
+from .h2_bytes import PREFACE
+from .h2_memory import (
+    GET,
+    SETTINGS_ACK,
+    H2Memory,
+    Pairs,
+    Script,
+    content,
+    data,
+    headers,
+    news,
+    release,
+    reset,
+    settings,
+    start,
+    update,
+)
+from .inmemory import new_terms
 
 CONNECT = [
     (b":method", b"CONNECT"),
@@ -253,6 +271,50 @@ def test_a_handshake_that_waits_for_its_turn_has_the_time_of_a_request() -> None
     script.now += 2.0
     script.machine.look(script.now)
     assert script.frames()[0].fields[0] == (b":status", b"503")
+
+
+class Narrow(H2Memory):
+    """A transport that takes so many more frames with content before it is full."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left = 0
+
+    def congested(self) -> bool:
+        self.left -= 1
+        return self.left < 0
+
+
+@pytest.mark.spec("WS-H2-13", "H-PRIO-05")
+@pytest.mark.parametrize("extra", [[], [(b"priority", b"u=0")], [(b"priority", b"u=7, i")]])
+def test_sockets_take_turns_with_each_other_and_with_all_else(extra: Pairs) -> None:
+    transport = Narrow()
+    machine = Http2(transport, new_terms(), Peer(None, ("192.0.2.2", 80)), Limits())
+    transport.left = 10
+    machine.receive(PREFACE + settings((4, 1 << 20)) + SETTINGS_ACK + update(0, 1 << 20))
+    machine.receive(
+        headers(1, [*CONNECT, *extra], end=False) + headers(3, CONNECT, end=False) + headers(5, GET) + headers(7, GET)
+    )
+    exchanges = transport.fresh
+    for exchange in exchanges[:2]:
+        switch(exchange)
+    for exchange in exchanges[2:]:
+        start(exchange)
+    transport.left = 0
+    before = len(transport.written)
+    for exchange in exchanges:
+        exchange.write(b"x" * 100_000)
+    transport.written[:before] = b""
+    transport.left = 12
+    machine.drained()
+    turns = []
+    rest = bytes(transport.written)
+    while rest:
+        size = int.from_bytes(rest[:3], "big")
+        if rest[3] == DATA:
+            turns.append(int.from_bytes(rest[5:9], "big"))
+        rest = rest[9 + size :]
+    assert turns == [1, 5, 3, 5] * 3
 
 
 @pytest.mark.spec("WS-H2-09")

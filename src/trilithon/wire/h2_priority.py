@@ -71,10 +71,13 @@ class Schedule:
 
     At one urgency streams that want all at once come in the order they were opened, and stay until they have sent all
     or their window is closed; incremental ones take turns (RFC 9218 10). No list is longer than there are streams.
+    Tunnels, which may never have sent all, take turns among themselves and with all others (RFC 9218 11).
     """
 
     def __init__(self) -> None:
         self.levels: list[list[Stream]] = [[] for _ in range(LEVELS)]
+        self.tunnels: list[Stream] = []
+        self.tunnel_next = False
         self.count: int = 0
 
     def add(self, stream: Stream) -> None:
@@ -83,6 +86,9 @@ class Schedule:
             return
         stream.ready = True
         self.count += 1
+        if stream.tunnel:
+            self.tunnels.append(stream)
+            return
         level = self.levels[stream.priority >> 1]
         place = len(level)
         if not stream.priority & 1:
@@ -91,7 +97,12 @@ class Schedule:
         level.insert(place, stream)
 
     def first(self) -> Stream | None:
-        """Return the stream whose turn it is, None when there is none."""
+        """Return the stream whose turn it is now, None when there is none."""
+        tunnels = self.tunnels
+        if tunnels:
+            self.tunnel_next = not self.tunnel_next
+            if self.tunnel_next or self.count == len(tunnels):
+                return tunnels[0]
         if self.count:
             for level in self.levels:
                 if level:
@@ -100,7 +111,10 @@ class Schedule:
 
     def rotate(self, stream: Stream) -> None:
         """The stream whose turn it was has sent a frame: an incremental one goes behind the others."""
-        if stream.priority & 1:
+        if stream.tunnel:
+            self.tunnels.remove(stream)
+            self.tunnels.append(stream)
+        elif stream.priority & 1:
             level = self.levels[stream.priority >> 1]
             if len(level) > 1:
                 level.remove(stream)
@@ -111,6 +125,9 @@ class Schedule:
         if stream.ready:
             stream.ready = False
             self.count -= 1
+            if stream.tunnel:
+                self.tunnels.remove(stream)
+                return
             self.levels[stream.priority >> 1].remove(stream)
 
     def reprioritize(self, stream: Stream, priority: int) -> None:

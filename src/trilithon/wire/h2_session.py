@@ -166,7 +166,7 @@ class Session(Link):
         a WebSocket the client has an end to send as well, and a moment to do so.
         """
         exchange = stream.exchange
-        if exchange is not None and stream.is_tunnel():
+        if exchange is not None and stream.tunnel:
             # A client may end any number of sockets whose calls take long to notice.
             self.keep_cancelled(stream, exchange)
             if stream.state is OPEN_BOTH and self.timeouts.linger_timeout_s:
@@ -372,7 +372,7 @@ class Session(Link):
         receiver = exchange.receiver  # held: it may take itself off the exchange
         if exchange.ticks and receiver is not None:
             receiver.tick(now)
-        whole = stream.state is PEER_DONE or stream.is_tunnel()
+        whole = stream.state is PEER_DONE or stream.tunnel
         limit_s = self.timeouts.request_timeout_s
         if limit_s and whole and not exchange.ticks and now - exchange.opened_at >= limit_s:
             # The application did not answer in time: its response is not waited for any longer.

@@ -25,6 +25,7 @@ cdef class Stream(Carrier):
     cdef readonly Link link
     cdef readonly unsigned int stream_id
     cdef public int priority
+    cdef public bint tunnel
     cdef public object state
     cdef public Exchange exchange
     cdef public long long window_out
@@ -48,8 +49,6 @@ cdef class Stream(Carrier):
     cdef public double seen_at
     cdef public double stalled_at
 
-    @cython.locals(exchange=Exchange)
-    cpdef bint is_tunnel(self) except -1
     cpdef put(self, object piece, Py_ssize_t size)
     @cython.locals(data=object, start=Py_ssize_t)
     cpdef take_queued(self, Py_ssize_t size)

@@ -92,7 +92,8 @@ class Stream(Carrier):
     it has sent since it was last credited. `queue` holds what waits for a window or for its turn, pieces of memory and
     of files, `queued` bytes without the first `offset` of the first piece; `final` says that nothing comes behind it,
     but for `trailers`.
-    `delivered` says that the gateway has seen the exchange, `engaged` that an application works on it.
+    `delivered` says that the gateway has seen the exchange, `engaged` that an application works on it, `tunnel` that it
+    is an Extended CONNECT (RFC 8441).
     `seen_at` and `stalled_at` are when a look at the clock found `body_seen` and a closed window, zero for never. A
     stream that is half-closed (local) has no exchange any more.
     """
@@ -102,6 +103,7 @@ class Stream(Carrier):
         self.link = link
         self.stream_id = stream_id
         self.priority = priority
+        self.tunnel = False
         self.state = OPEN_BOTH
         self.exchange: Exchange | None = None
         self.window_out: int = 0
@@ -124,11 +126,6 @@ class Stream(Carrier):
         self.engaged = False
         self.seen_at = 0.0
         self.stalled_at = 0.0
-
-    def is_tunnel(self) -> bool:
-        """Tell whether this is the stream of an Extended CONNECT (RFC 8441), while it is not closed."""
-        exchange = self.exchange
-        return exchange is None or exchange.head.protocol is not None
 
     def put(self, piece: "bytes | FileSpan", size: int) -> None:
         """Queue a piece of the response."""

@@ -37,8 +37,8 @@ class RequestHead:
 
     `path` is the raw path, still percent-encoded, `query` what follows the first `?`. `lines` are the fields in the
     order received. `length` is the declared body length or -1, `chunked` says that the body is framed by chunks.
-    `version` is "1.0" or "1.1" for this wire. For `OPTIONS *` the path is `*`. `protocol` is the :protocol of an Extended
-    CONNECT (RFC 8441), None for every other request.
+    `version` is "1.0" or "1.1" for this wire. For `OPTIONS *` the path is `*`. `protocol` is the :protocol of an
+    Extended CONNECT (RFC 8441), None for every other request.
     """
 
     def __init__(self, start: RequestStart) -> None:

@@ -231,6 +231,7 @@ class Http2(Session):
             raise PeerError(413, "body larger than the limit", "RFC 9110 15.5.14")
         priority = self.priorities.pop(stream_id, head.priority) if self.priorities else head.priority
         stream = Stream(self, self.transport, stream_id, priority)
+        stream.tunnel = head.protocol is not None
         self.sender.admit(stream, self.buffers.write_high_water_bytes)
         exchange = Exchange(stream, head, self.peer)
         stream.exchange = exchange
@@ -268,7 +269,7 @@ class Http2(Session):
                 raise H2Error(frame.code, "stream depends on itself", stream.stream_id)
             if stream.state is PEER_DONE:
                 raise H2Error(STREAM_CLOSED, "HEADERS behind the end of the stream", stream.stream_id)
-            if not frame.flags & END_STREAM or stream.is_tunnel():
+            if not frame.flags & END_STREAM or stream.tunnel:
                 raise H2Error(PROTOCOL_ERROR, "HEADERS that do not end the stream", stream.stream_id)
             check_trailers(fields)
         except PeerError as error:
@@ -310,7 +311,7 @@ class Http2(Session):
             if 0 <= stream.length < stream.body_size:
                 raise H2Error(PROTOCOL_ERROR, "more content than Content-Length", frame.stream_id)
             most = self.terms.limits.max_body_bytes
-            if most and stream.body_size > most and not stream.is_tunnel():
+            if most and stream.body_size > most and not stream.tunnel:
                 self.give_up(stream, 413)
                 return
             if not stream.final:
