@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.gateway.extension_client import H2Client, Way
+from tests.gateway.extension_client import H2Client, Http1Client, Way
 from trilithon.testing import serve
 
 from .tls_client import Trust
@@ -198,3 +198,26 @@ def test_a_fast_reader_leaves_turns_to_the_others(tls: bool, trust: Trust, path:
         assert subprocess.run(command, timeout=30, check=False).returncode == 0
     assert len(turns) > 20
     assert max(turns) < 0.1
+
+
+@pytest.mark.spec("H1-CON-05")
+def test_the_keep_alive_time_begins_when_the_client_has_read_its_file(trust: Trust, path: Path) -> None:
+    size = 12_000_000
+    os.truncate(path, size)
+    way = Way("http1", trust)
+    with (
+        way.serve(asgi_of(path), keep_alive_timeout_s=0.3) as site,
+        way.client(site, receive_buffer_bytes=65536) as client,
+    ):
+        assert isinstance(client, Http1Client)
+        client.begin("/pathsend")
+        assert client.until(b"\r\n\r\n")
+        finish = time.monotonic() + 1.0
+        while time.monotonic() < finish:  # slowly, for several times as long as a connection may be idle
+            assert client.fill(len(client.buffer) + 50_000)
+            time.sleep(0.02)
+        assert len(client.buffer) < size
+        answer = client.answer()
+        assert (len(answer.body), answer.whole) == (size, True)
+        assert client.ask("/quick").body == b"quick"
+        assert client.receive() == b""

@@ -250,6 +250,8 @@ class Connection(Outlet):
             self.read_deadline = 0.0
             if self.life is LINGERING:
                 self.close()
+            elif self.queued and self.protocol.phase is IDLE:
+                self.retime()  # the client still reads the last answer: its time begins behind that
             elif self.life is OPEN:
                 self.read_expired(now)
         if self.life is not CLOSED:
@@ -264,8 +266,7 @@ class Connection(Outlet):
         if protocol.phase is BODY or protocol.phase is DRAIN:
             enough = self.owner.tempo.min_body_rate * (now - self.window_start)
             if protocol.paused or (self.window_bytes and self.window_bytes >= enough):
-                self.window_start = now
-                self.window_bytes = 0
+                self.window_start, self.window_bytes = now, 0
                 self.read_deadline = now + self.owner.tempo.body_s
                 return
         if protocol.phase is WAIT and protocol.exchange is not None:
