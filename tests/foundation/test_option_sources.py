@@ -80,9 +80,7 @@ def test_every_option_comes_from_every_source(option, tmp_path):
     others = "".join(f'{name} = "{beside[name]}"\n' for name in beside)
     (tmp_path / "trilithon.toml").write_text(f"{others}{option.name} = {toml_for(option)}\n")
     top = gather({}, {}, tmp_path)
-    (tmp_path / "trilithon.toml").write_text(
-        f"{others}[{option.section.table}]\n{option.name} = {toml_for(option)}\n"
-    )
+    (tmp_path / "trilithon.toml").write_text(f"{others}[{option.section.table}]\n{option.name} = {toml_for(option)}\n")
     table = gather({}, {}, tmp_path)
 
     assert flag.options == variable.options == top.options == table.options == expected != Options()

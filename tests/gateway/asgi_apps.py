@@ -142,9 +142,7 @@ def wait_until(is_true: Callable[[], bool], what: str = "the condition") -> None
 def error_records(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
     """What "trilithon.error" got at WARNING and above."""
     return [
-        record
-        for record in caplog.records
-        if record.name == "trilithon.error" and record.levelno >= logging.WARNING
+        record for record in caplog.records if record.name == "trilithon.error" and record.levelno >= logging.WARNING
     ]
 
 

@@ -330,9 +330,7 @@ def test_the_applications_own_os_error_is_an_application_error(
 
 @both_loops
 @pytest.mark.spec("A-DISC-08", "A-DISC-09")
-def test_the_disconnect_of_another_client_is_an_application_error(
-    loop: str, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_the_disconnect_of_another_client_is_an_application_error(loop: str, caplog: pytest.LogCaptureFixture) -> None:
     others: list[Any] = []
 
     @http_only
@@ -435,9 +433,7 @@ def test_after_the_graceful_timeout_the_task_is_cancelled_and_named(
 
 @both_loops
 @pytest.mark.spec("A-DISC-13")
-def test_an_aborted_request_is_in_the_access_log_once_and_no_error(
-    loop: str, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_an_aborted_request_is_in_the_access_log_once_and_no_error(loop: str, caplog: pytest.LogCaptureFixture) -> None:
     done = Gate()
 
     @http_only

@@ -12,6 +12,7 @@ from trilithon.testing import serve
 
 pytestmark = pytest.mark.real
 
+
 class Raising:
     """Headers whose own code fails while they are read."""
 

@@ -18,7 +18,7 @@ import trilithon
 pytestmark = pytest.mark.real
 
 STARTUP_FAILED = 5
-APPLICATION = '''
+APPLICATION = """
 import asyncio, sys
 
 def say(text):
@@ -73,7 +73,7 @@ async def leaving(scope, receive, send):
         raise KeyboardInterrupt
     else:
         await answer(scope, send)
-'''
+"""
 
 
 @contextmanager

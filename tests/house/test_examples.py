@@ -88,4 +88,3 @@ def run_tests(text: str, directory: Path) -> None:
 
 
 RUNNERS = {"serves": serve_example, "runs": run_example, "tests": run_tests}
-

@@ -48,8 +48,10 @@ class Authority:
         )
         self.pem = self.certificate.public_bytes(serialization.Encoding.PEM).decode()
 
-    def server(self, *names: str, key: str = "ec", valid: datetime.timedelta = DAY, since: datetime.timedelta = 30 * DAY) -> Signed:
-        """Return a certificate for the DNS names, made `since` ago; with a negative `valid` it expired that long ago."""
+    def server(
+        self, *names: str, key: str = "ec", valid: datetime.timedelta = DAY, since: datetime.timedelta = 30 * DAY
+    ) -> Signed:
+        """Return a certificate for the names, made `since` ago; with a negative `valid` it expired that long ago."""
         made = ec.generate_private_key(ec.SECP256R1()) if key == "ec" else rsa.generate_private_key(65537, 2048)
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0] if names else "nameless")])
         builder = self._builder(subject, made, valid, since)
@@ -79,7 +81,9 @@ class Authority:
         path.write_text(self.pem)
         return str(path)
 
-    def _builder(self, subject: x509.Name, key: Any, valid: datetime.timedelta, since: datetime.timedelta = 30 * DAY) -> x509.CertificateBuilder:
+    def _builder(
+        self, subject: x509.Name, key: Any, valid: datetime.timedelta, since: datetime.timedelta = 30 * DAY
+    ) -> x509.CertificateBuilder:
         now = datetime.datetime.now(datetime.UTC)
         return (
             x509.CertificateBuilder()
