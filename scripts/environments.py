@@ -250,7 +250,7 @@ def need_commands(packages: dict[str, str]) -> None:
 
     Raises Problem with the words to type when that is not possible.
     """
-    missing = sorted({package for command, package in packages.items() if not shutil.which(command)})
+    missing = missing_packages(packages)
     if not missing:
         return
     line = f"apt-get install -y {' '.join(missing)}"
@@ -260,9 +260,15 @@ def need_commands(packages: dict[str, str]) -> None:
         # The run level keeps packages of servers from starting them.
         variables = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
         subprocess.run(line.split(), stdout=subprocess.DEVNULL, env=variables, check=False)
-    still = sorted({package for command, package in packages.items() if not shutil.which(command)})
+    still = missing_packages(packages)
     if still:
         raise Problem(f"please install {', '.join(still)} first, on Debian or Ubuntu: sudo {line}")
+
+
+def missing_packages(packages: dict[str, str]) -> list[str]:
+    """Return the packages of the commands that are not there; servers are kept where only root looks."""
+    path = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin"])
+    return sorted({package for command, package in packages.items() if not shutil.which(command, path=path)})
 
 
 def say(text: str) -> None:
