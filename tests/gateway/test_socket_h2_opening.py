@@ -433,6 +433,21 @@ def test_a_refused_client_that_does_not_end_its_side_is_asked_to() -> None:
         wire.expect_alive()
 
 
+@pytest.mark.spec("A-WSH-04")
+@pytest.mark.parametrize("kind", [SocketClient, OverStream])
+@pytest.mark.parametrize("own", [False, True])
+def test_date_and_server_are_said_once_by_the_application_or_else_by_the_server(kind: Any, own: bool) -> None:
+    @sockets_only
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({**ACCEPT, "headers": [(b"Date", b"now"), (b"Server", b"mine")] if own else []})
+        await receive()
+
+    with serve(app, server_header="ours") as site, kind(site) as client:
+        assert client.field("server") == ("mine" if own else "ours")
+        assert (client.field("date") == "now") == own
+
+
 @pytest.mark.spec("WS-H2-13", "WS-HS-16")
 def test_sockets_of_both_protocols_meet_in_one_application() -> None:
     with serve(echo) as site, SocketClient(site) as old, OverStream(site) as new:

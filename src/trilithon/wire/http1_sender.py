@@ -4,6 +4,7 @@ from trilithon.foundation.errors import ClientDisconnected, InternalError
 from trilithon.foundation.files import FileSpan
 from trilithon.wire.chunked import MAX_JOINED_BYTES, ChunkedDecoder, chunk_pieces, last_chunk
 from trilithon.wire.exchange import BROKEN, COMPLETE, OPEN, Exchange, Peer, SocketAnswer, Transport
+from trilithon.wire.fields import DATE, SERVER
 from trilithon.wire.framing import CHUNKED, CLOSE, NONE, response_framing
 from trilithon.wire.handshake import Handshake, switching_head
 from trilithon.wire.phase import BODY, DRAIN, IDLE, OVER, TUNNEL, WAIT
@@ -126,7 +127,12 @@ class Http1Sender(Protocol):
         if exchange is not self.exchange:
             raise ClientDisconnected("the exchange is over")
         terms = self.terms
-        lines = [line.octets for line in answer.lines] + [terms.stamp.line, terms.server_line]
+        lines = [line.octets for line in answer.lines]
+        roles = {line.role for line in answer.lines}
+        if DATE not in roles:
+            lines.append(terms.stamp.line)
+        if SERVER not in roles:
+            lines.append(terms.server_line)
         if exchange.head.expects_continue:
             self.transport.write(CONTINUE)  # comes before the switch (RFC 9110 7.8)
         self.transport.write(switching_head(handshake, answer.protocol, answer.extensions, lines))
