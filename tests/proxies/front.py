@@ -1,6 +1,8 @@
 """Starting nginx and HAProxy on free ports, as the current user, with all that they write in one directory."""
 
+import os
 import re
+import shutil
 import socket
 import subprocess
 import time
@@ -46,11 +48,20 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def program(name: str) -> str:
+    """Return where a server is installed; Debian keeps them where only root looks."""
+    found = shutil.which(
+        name, path=os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin"])
+    )
+    assert found is not None, f"{name} is not installed"
+    return found
+
+
 def nginx_modules(block: str) -> str:
     """Return the directive that loads the module for a block, where it is a separate file."""
     if block == "http":
         return ""
-    build = subprocess.run(["nginx", "-V"], capture_output=True, text=True, check=True).stderr
+    build = subprocess.run([program("nginx"), "-V"], capture_output=True, text=True, check=True).stderr
     if "--with-stream=dynamic" not in build:
         return ""
     path = re.search(r"--modules-path=(\S+)", build)
@@ -68,7 +79,9 @@ def nginx(directory: Path, block: str, text: str, ports: list[int]) -> Iterator[
         NGINX.format(directory=directory, modules=modules, block=block, temporary=temporary, text=text),
         encoding="utf-8",
     )
-    with running(["nginx", "-p", str(directory), "-e", f"{directory}/error.log", "-c", str(path)], directory, ports):
+    with running(
+        [program("nginx"), "-p", str(directory), "-e", f"{directory}/error.log", "-c", str(path)], directory, ports
+    ):
         yield
 
 
@@ -77,7 +90,7 @@ def haproxy(directory: Path, text: str, ports: list[int]) -> Iterator[None]:
     """Run HAProxy with frontends and backends until the end of the block; it listens on `ports`."""
     path = directory / "haproxy.cfg"
     path.write_text(HAPROXY.format(text=text), encoding="utf-8")
-    with running(["haproxy", "-db", "-f", str(path)], directory, ports):
+    with running([program("haproxy"), "-db", "-f", str(path)], directory, ports):
         yield
 
 

@@ -12,7 +12,7 @@ from tests.net.mirror import AUTHORITY, MIRRORS, Http1Asker, Http2Asker, ask_soc
 from tests.net.tls_authority import Authority
 from trilithon.testing import serve
 
-from .front import free_port, haproxy
+from .front import free_port, haproxy, program
 from .page import configuration, options
 
 pytestmark = pytest.mark.real
@@ -43,7 +43,7 @@ def secured(authority: Authority, port: int, protocol: str) -> ssl.SSLSocket:
 
 def version() -> tuple[int, int]:
     """Return the version of HAProxy."""
-    text = subprocess.run(["haproxy", "-v"], capture_output=True, text=True, check=True).stdout
+    text = subprocess.run([program("haproxy"), "-v"], capture_output=True, text=True, check=True).stdout
     match = re.search(r"version (\d+)\.(\d+)", text)
     assert match is not None
     return int(match[1]), int(match[2])
