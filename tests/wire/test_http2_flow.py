@@ -414,6 +414,20 @@ def test_incremental_responses_take_turns():
 
 
 @pytest.mark.spec("H-PRIO-05")
+def test_responses_that_may_never_end_take_turns_whatever_was_asked():
+    script = Script()
+    script.transport.full = True
+    opened = script.send(headers(1, GET), headers(3, GET), headers(5, [*GET, (b"priority", b"u=3")]), update(0, 2**24))
+    for exchange in opened:
+        start(exchange)
+        exchange.write(bytes(40_000))
+    script.transport.full = False
+    script.frames()
+    script.machine.drained()
+    assert order(script.frames()) == [1, 3, 5] * 3
+
+
+@pytest.mark.spec("H-PRIO-05")
 def test_an_urgent_stream_without_a_window_holds_up_no_other():
     script = Script()
     queue(script, [b"u=0", b"u=7"], 70_000)

@@ -299,7 +299,7 @@ def test_sockets_take_turns_with_each_other_and_with_all_else(extra: Pairs) -> N
     for exchange in exchanges[:2]:
         switch(exchange)
     for exchange in exchanges[2:]:
-        start(exchange)
+        start(exchange, 200, [(b"content-length", b"200000")])
     transport.left = 0
     before = len(transport.written)
     for exchange in exchanges:

@@ -77,6 +77,9 @@ class Sender:
             exchange.status = response.status
             length = declared_length(response, exchange.bodiless, len(data) if final else -1)
             block = self.coder.code_head(response, length)
+            if length < 0 and not final and not stream.priority & 1:
+                # It may never end, so it takes turns where others would wait for its end (RFC 9218 10).
+                self.schedule.reprioritize(stream, stream.priority | 1)
             ends = final and (exchange.bodiless or not (data or stream.queued))
             head = write_field_block(stream.stream_id, block, ends, self.max_frame_bytes)
             if ends:
