@@ -320,6 +320,9 @@ class Engine(Owner):
 
     def take_over(self, connection: Connection, exchange: Exchange) -> None:
         """Take in a connection that another engine handed over, with the exchange it was handed over for."""
+        if self.closed:
+            connection.give_up()
+            return
         connection.dirty = False
         self.connections[connection.fd] = connection
         self.rewatch(connection)
@@ -364,12 +367,12 @@ class Engine(Owner):
         for listener in self.listeners.values():
             listener.close()
         self.listeners.clear()
-        for connection in list(self.connections.values()):
-            connection.give_up()
-        # Threads may still wait for what they posted.
+        # Connections that were handed over, and steps that threads wait for; what comes from now on is done at once.
         self.closed = True
         while self.posts:
             self.posts.popleft()()
+        for connection in list(self.connections.values()):
+            connection.give_up()
         self.poller.close()
         for fd in set(self.bell):
             os.close(fd)
