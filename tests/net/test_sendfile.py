@@ -3,6 +3,7 @@
 import asyncio
 import os
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -68,8 +69,8 @@ def resident_bytes() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def asgi_of(path: Path) -> Any:
-    """Return an application that sends the file in the way its path says."""
+def asgi_of(path: Path, sent: threading.Event | None = None) -> Any:
+    """Return an application that sends the file in the way its path says; `sent` is set once it was handed over."""
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         assert scope["type"] == "http"
@@ -78,6 +79,8 @@ def asgi_of(path: Path) -> Any:
         await send({"type": "http.response.start", "status": 200, "headers": fields})
         if scope["path"] == "/pathsend":
             await send({"type": "http.response.pathsend", "path": str(path)})
+            if sent is not None:
+                sent.set()
         elif scope["path"] == "/zerocopysend":
             with path.open("rb") as file:
                 for _ in range(64):
@@ -152,9 +155,11 @@ def test_reset_streams_close_their_files(target: str, trust: Trust, path: Path) 
 @pytest.mark.spec("A-XPATH-04", "A-XZERO-02")
 @pytest.mark.parametrize("target", ["/pathsend", "/zerocopysend"])
 def test_a_file_that_shrinks_is_broken_off(target: str, way: Way, path: Path) -> None:
-    with way.serve(asgi_of(path)) as site, way.client(site, receive_buffer_bytes=65536) as client:
+    sent = threading.Event()
+    with way.serve(asgi_of(path, sent)) as site, way.client(site, receive_buffer_bytes=65536) as client:
         client.begin(target)
         wait_for(lambda: descriptors_of(path), "the file to be open")
+        assert target != "/pathsend" or sent.wait(DEADLINE_S)
         os.truncate(path, 1000)
         answer = client.answer()
         assert (answer.status, answer.whole) == (200, False)
