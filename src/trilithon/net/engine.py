@@ -112,7 +112,7 @@ class Engine(Owner):
                 self.ready_busy(connection, mask)
             else:
                 connection.ready(mask)
-        if self.volume > MAX_VOLUME_BYTES or len(self.exchanges) > MAX_EXCHANGES:
+        if self.volume > MAX_VOLUME_BYTES or len(self.exchanges) > max(len(events), MAX_EXCHANGES):
             self.batch = max(MIN_EVENTS, self.batch >> 1)
         elif self.batch < self.max_events:
             self.batch = min(self.max_events, self.batch << 1)
