@@ -12,8 +12,7 @@ from trilithon.gateway.wsgi_environ import base_environ, fill_environ
 from trilithon.gateway.wsgi_file import FileWrapper
 from trilithon.gateway.wsgi_input import InputStream
 from trilithon.wire.exchange import COMPLETE, ENDED, FLOWING, HELD, OPEN, Exchange, Receiver, describe
-from trilithon.wire.http2 import ALLOW
-from trilithon.wire.response import ResponseHead, wsgi_head
+from trilithon.wire.response import ALLOW, ResponseHead, wsgi_head
 
 log = logging.getLogger("trilithon.error")
 

@@ -8,6 +8,7 @@ from trilithon.wire.head import RequestHead
 from trilithon.wire.http1_sender import CONTINUE, MAX_AHEAD_BYTES, Http1Sender
 from trilithon.wire.partial import PartialHead, strip_empty_lines
 from trilithon.wire.phase import BODY, DRAIN, HEAD, IDLE, OVER, TUNNEL, WAIT
+from trilithon.wire.response import ALLOW
 from trilithon.wire.terms import Terms
 
 
@@ -150,7 +151,7 @@ class Http1(Http1Sender):
         """Open the exchange of a whole head, `rest` being the bytes behind it; raises PeerError."""
         terms = self.terms
         if head.method == "CONNECT":
-            self.answer(405, b"Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n")
+            self.answer(405, ALLOW)
             self.transport.rejected(405)
             return None
         if 0 < terms.limits.max_body_bytes < head.length:

@@ -51,9 +51,9 @@ from trilithon.wire.h2_priority import read_priority
 from trilithon.wire.h2_session import LEAVING, NEW, OVER, RETIRE_PING, RETIRING, Session
 from trilithon.wire.h2_stream import BY_END, BY_PEER, BY_US, CLOSED, PEER_DONE, Stream
 from trilithon.wire.hpack import Decoder, HpackError
+from trilithon.wire.response import ALLOW
 from trilithon.wire.terms import Terms
 
-ALLOW = b"Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n"
 # Heads that a client repeats octet for octet are read once.
 MAX_KEPT_HEADS = 64
 MAX_KEPT_BLOCK_BYTES = 1024

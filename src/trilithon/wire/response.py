@@ -28,6 +28,8 @@ STATUS_LINES: dict[int, bytes] = {
 }
 MAX_KNOWN_LINES = 512
 LENGTH_LINES = {size: b"Content-Length: %d\r\n" % size for size in range(1024)}
+# Goes with a 405: what every application may be asked.
+ALLOW = b"Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n"
 OWN_TYPE = b"Content-Type: text/plain; charset=utf-8\r\n"
 # Never remembered: what is a secret, or different each time.
 UNCOMMON_SENT = (UNCOMMON - {b"content-length"}) | {b"etag", b"location", b"last-modified", b"date"}

@@ -47,6 +47,7 @@ cdef class Crew:
     cpdef turn(self)
     cpdef finish(self)
     cpdef sort(self, Exchange exchange)
+    cpdef bint is_full(self) except -1
     @cython.locals(connection=Connection, exchange=Exchange)
     cpdef drop_left(self)
     @cython.locals(gateway=WsgiGateway, connection=Connection)

@@ -127,7 +127,7 @@ class Crew:
             # It belongs to the event loop, as connections of many streams do where there is one.
             self.engine.post(partial(self.take_foreign, exchange))
             return
-        if self.max_queued and len(self.runnable) >= self.max_queued and not self.drop_left():
+        if self.is_full():
             exchange.refuse(503, self.retry_after)
             return
         if connection.protocol.phase is not STREAMS:
@@ -140,10 +140,14 @@ class Crew:
 
     def take_foreign(self, exchange: Exchange) -> None:
         """Take an exchange of a connection that another engine owns; on the leading thread."""
-        if self.stopped or (self.max_queued and len(self.runnable) >= self.max_queued and not self.drop_left()):
+        if self.stopped or self.is_full():
             exchange.refuse(503, self.retry_after)
         else:
             self.runnable.append(exchange)
+
+    def is_full(self) -> bool:
+        """Tell whether no further exchange may wait, not even in the place of one whose client has left."""
+        return bool(self.max_queued) and len(self.runnable) >= self.max_queued and not self.drop_left()
 
     def drop_left(self) -> bool:
         """Drop a waiting request whose client has reset its connection; returns whether there was one."""
