@@ -13,6 +13,9 @@ from trilithon.foundation.errors import ConfigError
 
 ENVIRONMENT_PREFIX = "TRILITHON_"
 
+# What the word "auto" stands for where a whole number is expected.
+AUTO = -1
+
 _SIZE = re.compile(r"([0-9]+) ?(?:([KMG])i?B?|B)?", re.IGNORECASE)
 _SIZE_FACTORS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 _SECONDS = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+) ?(ms|s|m|h)?")
@@ -41,6 +44,8 @@ class Section(Enum):
     PROXIES = ("proxies", "Behind a proxy")
     APPLICATION = ("application", "The application")
     RUN = ("run", "Running and stopping")
+    WORKERS = ("workers", "Workers")
+    DEVELOPMENT = ("development", "Development")
     LOGGING = ("logging", "Logging")
     HTTP = ("http", "HTTP choices")
     HTTP2 = ("h2", "HTTP/2")
@@ -61,7 +66,7 @@ class Option:
 
     `zero` says what the value 0 means, empty when 0 is a value like others. `short` is the one-letter flag, empty for
     none. `flag_name` is the long flag's name where it is not the option's own name. For `maximum` zero means none.
-    The value of a `secret` one is never written out.
+    The value of a `secret` one is never written out. An `automatic` count may be "auto", which is AUTO.
     """
 
     name: str
@@ -79,6 +84,7 @@ class Option:
     metavar: str = ""
     everyday: bool = False
     secret: bool = False
+    automatic: bool = False
 
     @property
     def flag(self) -> str:
@@ -101,6 +107,8 @@ class Option:
         if self.kind is Kind.SWITCH:
             return self._parse_switch(text, named)
         if self.kind is Kind.COUNT:
+            if self.automatic and text.strip() == "auto":
+                return AUTO
             if not re.fullmatch(r"-?[0-9]{1,18}", text.strip()):
                 raise ConfigError(named, text, self.allowed())
             return int(text)
@@ -127,6 +135,8 @@ class Option:
             return value
         if self.kind is Kind.SECONDS:
             return self._check_seconds(value, named)
+        if self.automatic and value in ("auto", AUTO):
+            return AUTO
         if self.kind in (Kind.COUNT, Kind.SIZE):
             if not isinstance(value, int) or isinstance(value, bool) or value < self.minimum:
                 raise ConfigError(named, value, self.allowed())
@@ -148,7 +158,8 @@ class Option:
             return "must be true or false"
         if self.kind is Kind.COUNT:
             bound = f"to {self.maximum}" if self.maximum else "or more"
-            return f"must be a whole number, {self.minimum} {bound}{self._zero_phrase()}"
+            word = "auto or " if self.automatic else ""
+            return f"must be {word}a whole number, {self.minimum} {bound}{self._zero_phrase()}"
         if self.kind is Kind.SIZE:
             return f"must be a number of {self.unit}, {self.minimum} or more, such as 65536 or 64K{self._zero_phrase()}"
         if self.kind is Kind.SECONDS:
@@ -163,6 +174,8 @@ class Option:
             return "***"
         if isinstance(value, bool):
             return "true" if value else "false"
+        if self.automatic and value == AUTO:
+            return "auto"
         if isinstance(value, (tuple, list)):
             return ", ".join(item if isinstance(item, str) else f"{item[0]}={item[1]!r}" for item in value)
         return f"{value:g}" if isinstance(value, float) else str(value)

@@ -12,9 +12,10 @@ from trilithon.foundation.errors import ConfigError
 from trilithon.foundation.h2_options import check_windows
 from trilithon.foundation.limits import Buffers, Capacity, H2Limits, Limits, MessageLimits, SocketLimits, Timeouts
 from trilithon.foundation.option_row import Kind, Option, Section, option_of, row, suggestion
-from trilithon.foundation.proxy_options import ProxyOptions, check_proxies
+from trilithon.foundation.proxy_options import check_proxies
 from trilithon.foundation.socket_options import check_origins
 from trilithon.foundation.tls_options import check_tls
+from trilithon.foundation.worker_options import WorkerOptions, check_workers
 
 _MESSAGE = MessageLimits()
 _TIMEOUTS = Timeouts()
@@ -25,7 +26,7 @@ _ENVIRON_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Options(ProxyOptions):
+class Options(WorkerOptions):
     """All options of a server, checked when made; a value that cannot be used raises `ConfigError`.
 
     Lists are stored as tuples. `mounts` takes `"/prefix=module:attr"` texts, `(prefix, application)` pairs or a mapping
@@ -312,6 +313,7 @@ class Options(ProxyOptions):
         check_windows(self)
         check_tls(self)
         check_proxies(self)
+        check_workers(self)
         if self.write_low_water_bytes >= self.write_high_water_bytes:
             raise ConfigError(
                 "write_low_water_bytes",
