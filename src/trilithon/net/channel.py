@@ -1,0 +1,126 @@
+"""A channel between two processes of one server: JSON messages over a socketpair, with descriptors on request."""
+
+import array
+import contextlib
+import errno
+import json
+import select
+import socket
+import struct
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+Message = dict[str, Any]
+
+# A message is a line behind its length; what is longer comes from no program of ours.
+LENGTH = struct.Struct("!I")
+MAX_BYTES = 16 << 20
+MAX_FDS = 64
+READ_BYTES = 65536
+# How long a message may wait for the other side to read; it reads nothing while it is stuck or stopped.
+PATIENCE_MS = 1000
+
+
+class Channel:
+    """One end of a channel.
+
+    Messages arrive whole and in order. Descriptors that come with a message are the receiver's to close.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        self.sock = sock
+        self.incoming = bytearray()
+        # Descriptors arrive with the first byte of their message, which is where they are looked for.
+        self.fds: deque[tuple[int, list[int]]] = deque()
+        self.taken = 0
+        self.ended = False
+
+    @staticmethod
+    def pair() -> "tuple[Channel, Channel]":
+        """Return the two ends of a new channel."""
+        here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        return Channel(here), Channel(there)
+
+    def fileno(self) -> int:
+        """Return the descriptor to poll, -1 once closed."""
+        return self.sock.fileno()
+
+    def send(self, message: Message, fds: Sequence[int] = ()) -> bool:
+        """Send a message, with copies of open descriptors; returns False when the other side is gone or stuck.
+
+        Waits a second at most. A message that was sent in part ends the channel, for nothing could follow it.
+        """
+        body = json.dumps(message).encode()
+        data = memoryview(LENGTH.pack(len(body)) + body)
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
+        sent = 0
+        while sent < len(data):
+            try:
+                sent += self.sock.sendmsg([data[sent:]], rights)
+                rights = []
+            except (BlockingIOError, InterruptedError):
+                if not self.wait_writable():
+                    break
+            except OSError:
+                break
+        if 0 < sent < len(data):
+            with contextlib.suppress(OSError):
+                self.sock.shutdown(socket.SHUT_RDWR)
+        return sent == len(data)
+
+    def wait_writable(self) -> bool:
+        """Wait until the other side has made room; returns whether it has."""
+        poller = select.poll()
+        poller.register(self.sock, select.POLLOUT)
+        return bool(poller.poll(PATIENCE_MS))
+
+    def receive(self) -> list[tuple[Message, list[int]]]:
+        """Return the messages that are there, each with its descriptors; raises EOFError when there are no more ever."""
+        found: list[tuple[Message, list[int]]] = []
+        while not self.ended:
+            try:
+                data, fds, _, _ = socket.recv_fds(self.sock, READ_BYTES, MAX_FDS)
+            except (BlockingIOError, InterruptedError):
+                break
+            except OSError as error:
+                if error.errno not in (errno.ECONNRESET, errno.EPIPE, errno.ENOTCONN, errno.EBADF):
+                    raise
+                data, fds = b"", []
+            if fds:
+                self.fds.append((self.taken + len(self.incoming), list(fds)))
+            self.ended = not data
+            self.incoming += data
+            self.cut(found)
+        if self.ended and not found:
+            raise EOFError
+        return found
+
+    def cut(self, found: list[tuple[Message, list[int]]]) -> None:
+        """Take the whole messages off what came."""
+        while len(self.incoming) >= LENGTH.size:
+            (length,) = LENGTH.unpack_from(self.incoming)
+            if length > MAX_BYTES:
+                self.ended = True
+                return
+            end = LENGTH.size + length
+            if len(self.incoming) < end:
+                return
+            message = json.loads(bytes(self.incoming[LENGTH.size : end]))
+            del self.incoming[:end]
+            self.taken += end
+            fds: list[int] = []
+            while self.fds and self.fds[0][0] < self.taken:
+                fds += self.fds.popleft()[1]
+            found.append((message, fds))
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Wait until something is there, the end included; returns False when the time is over first."""
+        poller = select.poll()
+        poller.register(self.sock, select.POLLIN)
+        return bool(poller.poll(None if timeout_s is None else timeout_s * 1000))
+
+    def close(self) -> None:
+        """Close this end; idempotent."""
+        self.sock.close()
