@@ -13,8 +13,10 @@ from typing import Any
 
 Message = dict[str, Any]
 
-# A message is a line behind its length; what is longer comes from no program of ours.
-LENGTH = struct.Struct("!I")
+# Before a message stand its length and how many descriptors belong to it: the kernel may join one that has some to
+# others that have none.
+HEAD = struct.Struct("!IB")
+# What is longer comes from no program of ours.
 MAX_BYTES = 16 << 20
 MAX_FDS = 64
 READ_BYTES = 65536
@@ -32,9 +34,7 @@ class Channel:
         sock.setblocking(False)
         self.sock = sock
         self.incoming = bytearray()
-        # Descriptors arrive with the first byte of their message, which is where they are looked for.
-        self.fds: deque[tuple[int, list[int]]] = deque()
-        self.taken = 0
+        self.fds: deque[int] = deque()
         self.ended = False
 
     @staticmethod
@@ -53,7 +53,7 @@ class Channel:
         Waits a second at most. A message that was sent in part ends the channel, for nothing could follow it.
         """
         body = json.dumps(message).encode()
-        data = memoryview(LENGTH.pack(len(body)) + body)
+        data = memoryview(HEAD.pack(len(body), len(fds)) + body)
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
         sent = 0
         while sent < len(data):
@@ -88,8 +88,7 @@ class Channel:
                 if error.errno not in (errno.ECONNRESET, errno.EPIPE, errno.ENOTCONN, errno.EBADF):
                     raise
                 data, fds = b"", []
-            if fds:
-                self.fds.append((self.taken + len(self.incoming), list(fds)))
+            self.fds += fds
             self.ended = not data
             self.incoming += data
             self.cut(found)
@@ -99,21 +98,17 @@ class Channel:
 
     def cut(self, found: list[tuple[Message, list[int]]]) -> None:
         """Take the whole messages off what came."""
-        while len(self.incoming) >= LENGTH.size:
-            (length,) = LENGTH.unpack_from(self.incoming)
+        while len(self.incoming) >= HEAD.size:
+            length, count = HEAD.unpack_from(self.incoming)
             if length > MAX_BYTES:
                 self.ended = True
                 return
-            end = LENGTH.size + length
+            end = HEAD.size + length
             if len(self.incoming) < end:
                 return
-            message = json.loads(bytes(self.incoming[LENGTH.size : end]))
+            message = json.loads(bytes(self.incoming[HEAD.size : end]))
             del self.incoming[:end]
-            self.taken += end
-            fds: list[int] = []
-            while self.fds and self.fds[0][0] < self.taken:
-                fds += self.fds.popleft()[1]
-            found.append((message, fds))
+            found.append((message, [self.fds.popleft() for _ in range(count)]))
 
     def wait(self, timeout_s: float | None = None) -> bool:
         """Wait until something is there, the end included; returns False when the time is over first."""

@@ -9,6 +9,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Protocol
 
 log = logging.getLogger("trilithon.error")
@@ -92,7 +93,7 @@ class Reactor:
         for number in numbers:
             handler = self.handlers.get(number)
             if handler is not None:
-                self.guard(lambda handler=handler, number=number: handler(number))
+                self.guard(partial(handler, number))
 
     def run(self) -> None:
         """Call back until `stop`."""
