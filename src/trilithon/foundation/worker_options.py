@@ -42,8 +42,8 @@ class WorkerOptions(ProxyOptions):
     balance: str = row(
         "auto",
         Section.WORKERS,
-        "How connections are spread over workers: hand-over gives new and idle ones to the worker with the least to do, "
-        "shared lets whoever is first accept them; auto hands over where there are several workers.",
+        "How connections are spread over workers: hand-over gives new and idle ones to the worker with the least to "
+        "do, shared lets whoever is first accept them; auto hands over where there are several workers.",
         choices=("auto", "hand-over", "shared"),
     )
     hang_timeout_s: float = row(

@@ -161,4 +161,5 @@ class Arrival(Protocol):
 
     def retire(self) -> None:
         """Close at once: nothing was asked yet; see Protocol."""
-        self.transport.finish(False)
+        if not self.terms.patient:
+            self.transport.finish(False)

@@ -77,7 +77,7 @@ class Channel:
         return bool(poller.poll(PATIENCE_MS))
 
     def receive(self) -> list[tuple[Message, list[int]]]:
-        """Return the messages that are there, each with its descriptors; raises EOFError when there are no more ever."""
+        """Return the messages that are there, each with its descriptors; raises EOFError when no more can come."""
         found: list[tuple[Message, list[int]]] = []
         while not self.ended:
             try:

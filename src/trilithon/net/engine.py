@@ -23,7 +23,7 @@ from trilithon.net.tempo import Tempo
 from trilithon.wire.exchange import Exchange
 from trilithon.wire.forwarded import Forwarding
 from trilithon.wire.hosts import AllowedHosts
-from trilithon.wire.phase import STREAMS
+from trilithon.wire.phase import IDLE, STREAMS
 from trilithon.wire.terms import Terms
 
 log = logging.getLogger("trilithon.error")
@@ -170,6 +170,10 @@ class Engine(Owner):
                 listener.retry(now)
         if self.store is not None:
             self.store.reload_if_changed(now)
+        if self.terms.patient:
+            # Clients of HTTP/2 that have only now said a word learn that they are to go elsewhere.
+            for connection in list(self.connections.values()):
+                self.retire(connection)
 
     def needs_sweep(self) -> bool:
         """Tell whether there is anything to sweep."""
@@ -348,8 +352,21 @@ class Engine(Owner):
         self.listeners[listener.fd] = listener
         listener.resume()
 
+    def part(self) -> None:
+        """Accept no more, and make every response the last one of its connection; idle ones wait for one more request.
+
+        For where another process goes on accepting: closing an idle connection may cross a request on its way.
+        """
+        self.terms.patient = True
+        self.stop_listening()
+
+    def stop_waiting(self) -> None:
+        """Close idle connections, those behind `part` too."""
+        self.terms.patient = False
+        self.stop_listening()
+
     def stop_listening(self) -> None:
-        """Accept no more, close idle connections and make every response the last one of its connection."""
+        """Accept no more, make every response the last one of its connection, and part with idle ones."""
         for listener in self.listeners.values():
             listener.close()
         self.listeners.clear()
@@ -360,6 +377,8 @@ class Engine(Owner):
     def retire(self, connection: Connection) -> None:
         """Let a connection end; one that serves a request ends behind its response."""
         if connection.owner is self and not connection.busy:
+            if connection.protocol.phase is IDLE and not self.terms.patient:
+                connection.ready(READ)  # a request that has come already is answered
             connection.retire()
 
     def close(self) -> None:

@@ -290,6 +290,8 @@ class Session(Link):
         if self.standing is not SERVING:
             return
         if not self.greeted:
+            if self.terms.patient:
+                return
             # Browsers open connections ahead, and leave them silent until they have something to ask.
             self.standing = OVER
             self.sender.write(write_goaway(0, NO_ERROR))

@@ -297,7 +297,7 @@ class Http1(Http1Sender):
 
     def retire(self) -> None:
         """Close a connection between requests; one that serves a request ends behind its response; see Protocol."""
-        if self.exchange is None:
+        if self.exchange is None and not self.terms.patient:
             self.phase = OVER
             self.transport.finish(False)
 

@@ -162,7 +162,7 @@ class Http1Sender(Protocol):
     def end_response(self, exchange: Exchange) -> None:
         """Close the accounts of a complete response, and drain, wait for or refuse what comes next."""
         self.exchange = None
-        if self.closing or self.terms.closing:
+        if self.closing or (self.terms.closing and not self.terms.patient):
             # A client that asked for the close sends nothing more; another may have its next request under way.
             asked = exchange.head.close or exchange.head.http10
             self.stop(not asked or exchange.inbound is OPEN or bool(self.ahead))

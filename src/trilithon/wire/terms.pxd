@@ -13,3 +13,4 @@ cdef class Terms:
     cdef public int max_requests
     cdef public bint early_hints
     cdef public bint closing
+    cdef public bint patient

@@ -15,7 +15,8 @@ class Terms:
     """What an engine lays down for all its connections.
 
     `read_ahead_bytes` bounds what is buffered of a body or of pipelined requests. `early_hints` says whether clients of
-    HTTP/1.1 get 103 responses. `closing` makes every further response the last one of its connection.
+    HTTP/1.1 get 103 responses. `closing` makes every further response the last one of its connection; while `patient`
+    besides, connections without a request stay open for one more.
     """
 
     def __init__(self, limits: MessageLimits, read_ahead_bytes: int, stamp: Stamp, server: bytes = b"") -> None:
@@ -27,3 +28,4 @@ class Terms:
         self.max_requests = 0
         self.early_hints = True
         self.closing = False
+        self.patient = False

@@ -112,9 +112,13 @@ class Crew:
         with self.lock:
             self.promote()
 
+    def part(self) -> None:
+        """Accept no more, but answer one more request on each connection; ends as with `stop`."""
+        self.engine.post(self.engine.part)
+
     def stop(self) -> None:
         """Accept no more, and end once no connection is left; `on_drained` is called then, on a crew thread."""
-        self.engine.post(self.engine.stop_listening)
+        self.engine.post(self.engine.stop_waiting)
 
     def abandon(self) -> None:
         """End at once, whatever still runs."""

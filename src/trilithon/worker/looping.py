@@ -52,9 +52,14 @@ class LoopDriver:
         self.engine.leader = threading.get_ident()
         self.loop.add_reader(self.engine.poller.fileno(), self.turn)
 
+    def part(self) -> None:
+        """Accept no more, but answer one more request on each connection; `on_drained` as with `stop`."""
+        self.engine.part()
+        self.turn()
+
     def stop(self) -> None:
         """Accept no more; `on_drained` is called once no connection is left."""
-        self.engine.stop_listening()
+        self.engine.stop_waiting()
         self.turn()
 
     def close(self) -> None:

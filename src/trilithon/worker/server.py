@@ -7,6 +7,7 @@ import os
 import platform
 import socket
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from trilithon.foundation.errors import ConfigError, StartupError
@@ -41,11 +42,15 @@ class Server:
 
     `app` is an application object or a target such as "module:attr"; with mounts in the options it may be None.
     Either await `serve`, or await `start` and later `close`. WSGI applications run on threads of their own, ASGI
-    applications on the loop. Raises LoadError, BindError and StartupError from `start`.
+    applications on the loop. `listening` are sockets that listen already, which take the place of the options' bind
+    addresses. Raises LoadError, BindError and StartupError from `start`.
     """
 
-    def __init__(self, app: Any = None, options: Options | None = None) -> None:
+    def __init__(
+        self, app: Any = None, options: Options | None = None, listening: Sequence[socket.socket] | None = None
+    ) -> None:
         self.options = options if options is not None else Options()
+        self.listening = listening
         self.app = app
         self.loaded: list[tuple[str, Loaded]] = []
         self.lifespans: list[Lifespan] = []
@@ -57,6 +62,7 @@ class Server:
         self.crew: Crew | None = None
         self.store: TlsStore | None = None
         self.loop: asyncio.AbstractEventLoop | None = None
+        self.idle_until = 0.0
         self.stopping = asyncio.Event()
         self.emptied = asyncio.Event()
         self.cut_off = 0
@@ -86,14 +92,28 @@ class Server:
         finally:
             await self.close()
 
+    def retire(self) -> None:
+        """Stop as `stop` does, where a successor accepts already: idle connections get time for one more request.
+
+        A request that is on its way while an idle connection closes would be lost. `stop` ends that time.
+        """
+        self.idle_until = time.monotonic() + self.options.idle_grace_s
+        self.begin_stop()
+
     def stop(self) -> None:
         """Begin the graceful stop; thread-safe and idempotent. Whoever awaits `serve` sees it through."""
+        self.idle_until = 0.0
+        self.begin_stop()
+
+    def begin_stop(self) -> None:
+        """Have the stop begin, or go on where it waits."""
         loop = self.loop
         if loop is None:
             self.stopping.set()
             return
         try:
             loop.call_soon_threadsafe(self.stopping.set)
+            loop.call_soon_threadsafe(self.emptied.set)
         except RuntimeError:
             pass  # the loop is closed: there is nothing left to stop
 
@@ -121,6 +141,10 @@ class Server:
 
     def bind(self) -> None:
         """Listen on all addresses, without accepting yet; raises BindError."""
+        if self.listening is not None:
+            self.sockets = list(self.listening)
+            self.addresses = [spell(sock) for sock in self.sockets]
+            return
         for address in self.options.addresses():
             for sock in bind(address, self.options.backlog):
                 self.sockets.append(sock)
@@ -251,15 +275,22 @@ class Server:
             if isinstance(gateway, AsgiGateway):
                 gateway.stopping = True
                 gateway.on_ended = self.call_ended
-        if self.looping is not None:
-            self.looping.stop()
-        if self.crew is not None:
-            self.crew.stop()
+        is_patient = now < self.idle_until
+        for driver in self.drivers():
+            if is_patient:
+                driver.part()
+            else:
+                driver.stop()
         while not self.is_drained():
             self.emptied.clear()
             if self.is_drained():
                 break
             now = time.monotonic()
+            if is_patient and now >= self.idle_until:
+                is_patient = False
+                for driver in self.drivers():
+                    driver.stop()
+                continue
             if now >= streams_until:
                 streams_until = math.inf
                 for gateway in self.gateways:
@@ -267,8 +298,9 @@ class Server:
             if now >= deadline:
                 await self.cut()
                 break
+            next_step = min(deadline, streams_until, self.idle_until if is_patient else math.inf)
             try:
-                await asyncio.wait_for(self.emptied.wait(), min(deadline, streams_until) - now)
+                await asyncio.wait_for(self.emptied.wait(), next_step - now)
             except TimeoutError:
                 continue
         if self.looping is not None:
@@ -321,8 +353,11 @@ class Server:
 
     def engines(self) -> list[Engine]:
         """Return the engines that are there."""
-        drivers = (self.looping, self.crew)
-        return [driver.engine for driver in drivers if driver is not None]
+        return [driver.engine for driver in self.drivers()]
+
+    def drivers(self) -> list[LoopDriver | Crew]:
+        """Return the drivers that are there."""
+        return [driver for driver in (self.looping, self.crew) if driver is not None]
 
     def report(self, exchange: Exchange, now: float) -> None:
         """Log a request that is cut off."""
