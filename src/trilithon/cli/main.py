@@ -8,6 +8,7 @@ from difflib import get_close_matches
 
 import click
 
+from trilithon.cli.control import ctl
 from trilithon.cli.flags import TableOption, write_exit_codes, write_records
 from trilithon.cli.reference import listing, markdown
 from trilithon.cli.serving import check, serve
@@ -67,7 +68,7 @@ def options_command(as_markdown: bool) -> int:
 group = MainGroup(
     "trilithon",
     help="Serve a WSGI or ASGI application. trilithon APP is short for trilithon serve APP.",
-    commands=[serve, check, options_command],
+    commands=[serve, check, ctl, options_command],
     params=[
         click.Option(
             ["-V", "--version"],

@@ -14,6 +14,7 @@ class ExitCode(IntEnum):
     LOAD = 3, "the application cannot be found, imported or recognised"
     BIND = 4, "an address cannot be listened on"
     STARTUP = 5, "the application's lifespan start-up failed"
+    CONTROL = 6, "trilithon ctl could not reach the running server, or that could not do what was asked"
 
     def __new__(cls, code: int, prose: str) -> "ExitCode":
         """Make a member that is the integer `code`."""
