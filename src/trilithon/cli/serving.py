@@ -30,9 +30,9 @@ def _serve(app: str | None, **parameters: Any) -> int:
     settings = _settings(parameters)
     _need_application(app, settings)
     # Imported here because checking and help need no engine.
-    from trilithon.worker.running import run_server
+    from trilithon.supervisor.supervising import serve
 
-    return int(run_server(app, settings.options))
+    return serve(app, settings.options, os.environ, lambda: _settings(parameters).options)
 
 
 def _check(app: str | None, **parameters: Any) -> int:

@@ -1,16 +1,12 @@
 """A server as the whole program: its event loop, its signals, its exit code."""
 
 import asyncio
-import contextlib
 import gc
 import logging
 import os
 import signal
-import socket
 import sys
-import threading
 from collections.abc import Callable
-from types import FrameType
 from typing import Any
 
 from trilithon.foundation.errors import BindError, ConfigError, LoadError, StartupError
@@ -19,6 +15,7 @@ from trilithon.foundation.options import Options
 from trilithon.worker.loader import explain
 from trilithon.worker.logs import configure
 from trilithon.worker.server import Server
+from trilithon.worker.signals import Signals
 
 log = logging.getLogger("trilithon.error")
 
@@ -73,7 +70,7 @@ def serve_until_signal(server: Server) -> None:
     asyncio.set_event_loop(loop)
     try:
         task = loop.create_task(serve(server))
-        with Signals(server, task):
+        with Signals(loop, dict.fromkeys(SIGNALS, Stopper(server, task).handle)):
             try:
                 loop.run_until_complete(task)
             except asyncio.CancelledError:
@@ -122,61 +119,21 @@ def loop_factory(choice: str, needs_loop: bool) -> Callable[[], asyncio.Abstract
     return factory
 
 
-class Signals:
-    """SIGINT and SIGTERM while a server runs: the first one stops it gracefully, the second ends the process.
-
-    Handlers of the interpreter, not of the loop, so that they work while an application blocks the loop. Does nothing
-    outside the main thread.
-    """
+class Stopper:
+    """What the signals to stop do to a server: the first one stops it gracefully, the second ends the process."""
 
     def __init__(self, server: Server, task: "asyncio.Task[None]") -> None:
         self.server = server
         self.task = task
         self.seen = False
-        self.bell: tuple[socket.socket, socket.socket] | None = None
-        self.previous: dict[signal.Signals, Any] = {}
 
-    def __enter__(self) -> "Signals":
-        if threading.current_thread() is threading.main_thread():
-            self.hang_bell()
-            for number in SIGNALS:
-                self.previous[number] = signal.signal(number, self.handle)
-        return self
-
-    def __exit__(self, *fault: object) -> None:
-        for number, handler in self.previous.items():
-            signal.signal(number, handler)
-        if self.bell is not None:
-            signal.set_wakeup_fd(-1)
-            self.task.get_loop().remove_reader(self.bell[0])
-            for end in self.bell:
-                end.close()
-
-    def hang_bell(self) -> None:
-        """Have a signal wake the loop.
-
-        The kernel may give it to any thread, and the interpreter's handler runs only once the main thread wakes.
-        """
-        self.bell = socket.socketpair()
-        for end in self.bell:
-            end.setblocking(False)
-        self.task.get_loop().add_reader(self.bell[0], self.silence)
-        signal.set_wakeup_fd(self.bell[1].fileno(), warn_on_full_buffer=False)
-
-    def silence(self) -> None:
-        """Empty the bell; what woke the loop has been handled by now."""
-        if self.bell is not None:
-            with contextlib.suppress(BlockingIOError):
-                self.bell[0].recv(64)
-
-    def handle(self, number: int, frame: FrameType | None) -> None:
+    def handle(self, number: int) -> None:
         """Take a signal."""
         if self.seen:
             os.write(2, b"trilithon: second signal, ended at once\n")
             os._exit(128 + number)
         self.seen = True
-        loop = self.task.get_loop()
         if self.server.is_serving():
             self.server.stop()
         else:
-            loop.call_soon_threadsafe(self.task.cancel)
+            self.task.get_loop().call_soon_threadsafe(self.task.cancel)

@@ -1,0 +1,51 @@
+"""Serving under a supervisor as the whole program; and when one is needed."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from trilithon.foundation.errors import BindError, ConfigError
+from trilithon.foundation.exit_codes import ExitCode
+from trilithon.foundation.options import Options
+from trilithon.supervisor.supervisor import Supervisor
+from trilithon.worker.logs import configure
+from trilithon.worker.running import run_server, tell
+
+# Options that only a supervisor can fulfil.
+SUPERVISED = (
+    "preload",
+    "recycle_requests",
+    "recycle_age_s",
+    "recycle_rss_bytes",
+    "control_socket",
+    "pid_file",
+    "user",
+    "group",
+    "reload",
+)
+# What a service manager sets for those who are to speak with it.
+SERVICE_VARIABLES = ("LISTEN_FDS", "NOTIFY_SOCKET")
+
+
+def is_needed(options: Options, environ: Mapping[str, str]) -> bool:
+    """Tell whether options or the service manager ask for what one process alone cannot do."""
+    if options.workers or any(getattr(options, name) for name in SUPERVISED):
+        return True
+    return any(environ.get(name) for name in SERVICE_VARIABLES)
+
+
+def serve(app: Any, options: Options, environ: Mapping[str, str], reread: Callable[[], Options] | None = None) -> int:
+    """Serve in this process, or in workers where that is needed, until told to stop; returns the exit code."""
+    if is_needed(options, environ):
+        return supervise(app, options, reread)
+    return run_server(app, options)
+
+
+def supervise(app: Any, options: Options, reread: Callable[[], Options] | None = None) -> int:
+    """Serve in workers until told to stop; returns the exit code, every fault told in one message."""
+    configure(options)
+    try:
+        return Supervisor(app, options, reread).run()
+    except BindError as error:
+        return tell(f"trilithon: {error}", ExitCode.BIND)
+    except ConfigError as error:
+        return tell(f"trilithon: {error}", ExitCode.USAGE)

@@ -1,0 +1,364 @@
+"""The supervisor: owns the listening sockets and the workers, replaces what dies, answers signals."""
+
+import contextlib
+import logging
+import os
+import platform
+import signal
+import socket
+import time
+from collections.abc import Callable
+from typing import Any
+
+from trilithon.foundation.errors import ConfigError
+from trilithon.foundation.exit_codes import ExitCode
+from trilithon.foundation.options import Options
+from trilithon.foundation.scoreboard import SLOTS, Scoreboard, WorkerState
+from trilithon.foundation.version import VERSION
+from trilithon.net.binding import bind
+from trilithon.net.channel import Channel
+from trilithon.supervisor.backoff import Backoff
+from trilithon.supervisor.launcher import ForkLauncher, Launcher
+from trilithon.supervisor.reactor import Reactor, Timer
+from trilithon.supervisor.roster import LEAVING, Roster, Worker
+from trilithon.supervisor.turnover import Turnover
+from trilithon.worker.member import Birth
+
+log = logging.getLogger("trilithon.error")
+
+# Beyond its own time-outs, a worker that leaves gets so long to end its process.
+END_S = 5.0
+QUICK_S = 1.0
+
+
+class Supervisor:
+    """One thread, no application: starts workers on sockets that it owns, and keeps as many as are wanted.
+
+    `reread` returns the options anew for a reload. `run` returns the exit code.
+    """
+
+    def __init__(self, app: Any, options: Options, reread: Callable[[], Options] | None = None) -> None:
+        self.app = app
+        self.options = options
+        self.reread = reread
+        self.reactor = Reactor()
+        self.scoreboard = Scoreboard.create()
+        self.roster = Roster(SLOTS)
+        self.turnover = Turnover(self)
+        self.backoff = Backoff()
+        self.launcher: Launcher = ForkLauncher(self.release_in_child)
+        self.listening: list[socket.socket] = []
+        self.unix_paths: list[str] = []
+        self.wanted = options.worker_count()
+        self.generation = 1
+        self.has_started = False
+        self.is_stopping = False
+        self.exit_code = int(ExitCode.OK)
+        self.deadlines: dict[Worker, Timer] = {}
+        self.refill: Timer | None = None
+
+    # The life of the supervisor.
+
+    def run(self) -> int:
+        """Serve until told to stop; raises BindError and ConfigError before anything is started."""
+        self.bind()
+        try:
+            self.reactor.handle_signals([signal.SIGCHLD], self.reap)
+            self.reactor.handle_signals([signal.SIGTERM, signal.SIGINT], self.stop_by_signal)
+            self.reactor.handle_signals([signal.SIGQUIT], lambda number: self.stop(True))
+            self.reactor.handle_signals([signal.SIGHUP], lambda number: self.reload())
+            self.reactor.handle_signals([signal.SIGTTIN], lambda number: self.scale(self.wanted + 1))
+            self.reactor.handle_signals([signal.SIGTTOU], lambda number: self.scale(self.wanted - 1))
+            self.reactor.handle_signals([signal.SIGUSR1], lambda number: self.reopen())
+            self.launcher.prepare(self.generation, self.options, self.prepared)
+            self.reactor.run()
+        finally:
+            self.close()
+        return self.exit_code
+
+    def bind(self) -> None:
+        """Listen on all addresses; raises BindError."""
+        for address in self.options.addresses():
+            self.listening += bind(address, self.options.backlog)
+            if address.path:
+                self.unix_paths.append(address.path)
+
+    def prepared(self, fault: str) -> None:
+        """Start the first workers, or end."""
+        if fault:
+            self.fail(int(ExitCode.LOAD), fault)
+        else:
+            self.fill()
+
+    def close(self) -> None:
+        """Release everything."""
+        self.launcher.close()
+        for sock in self.listening:
+            sock.close()
+        for path in self.unix_paths:
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+        self.reactor.release_signals()
+        self.reactor.close()
+        self.scoreboard.close()
+
+    def release_in_child(self) -> None:
+        """Close, in a process that was forked off, what belongs to the supervisor alone."""
+        self.reactor.close()
+        for worker in self.roster.all():
+            worker.channel.close()
+
+    def fail(self, code: int, reason: str) -> None:
+        """End because the start failed, with its reason once."""
+        if self.exit_code == ExitCode.OK:
+            self.exit_code = code
+            os.write(2, (reason.rstrip("\n") + "\n").encode(errors="backslashreplace"))
+        self.stop(True)
+
+    # Workers.
+
+    def hire(self, because: str) -> Worker | None:
+        """Start a worker; None, logged, when the system does not let us."""
+        here, there = Channel.pair()
+        place = self.roster.take_place()
+        slot = self.scoreboard.slot(place)
+        slot.clear()
+        self.roster.serial += 1
+        worker = Worker(self.roster.serial, slot, place, self.generation, here)
+        birth = Birth(self.app, self.options, place, self.generation, self.listening, there, self.scoreboard)
+        try:
+            worker.pid = self.launcher.launch(birth)
+        except OSError as error:
+            here.close()
+            self.roster.free.append(place)
+            log.error("cannot start a worker: %s; trying again in %.0f s", error.strerror, self.backoff.ended(0.0))
+            self.fill_later()
+            return None
+        finally:
+            there.close()
+        self.roster.enter(worker)
+        self.reactor.add(here, lambda: self.hear(worker))
+        log.debug("%s starts %s", worker, because)
+        return worker
+
+    def fill(self) -> None:
+        """Have as many workers as are wanted: start what is missing, retire what is too many."""
+        self.refill = None
+        if self.is_stopping:
+            return
+        successor = self.turnover.successor
+        staying = [worker for worker in self.roster.staying() if worker is not successor]
+        if len(staying) < self.wanted and self.backoff.wait_s():
+            self.fill_later()
+            return
+        for _ in range(self.wanted - len(staying)):
+            if self.hire("") is None:
+                return
+        for worker in staying[: max(0, len(staying) - self.wanted)]:
+            self.retire(worker, "scaling")
+        self.turnover.go_on()
+
+    def fill_later(self) -> None:
+        """Start what is missing when the back-off is over."""
+        if self.refill is None:
+            self.refill = self.reactor.later(self.backoff.wait_s(), self.fill)
+
+    def retire(self, worker: Worker, because: str) -> None:
+        """Have a worker leave, patiently with idle clients, for others serve; see Employer."""
+        self.dismiss(worker, because, {"do": "retire"}, WorkerState.RETIRING)
+
+    def dismiss(self, worker: Worker, because: str, message: dict[str, Any], state: WorkerState) -> None:
+        """Tell a worker to leave, and end it when it takes too long."""
+        worker.leaves_because = because
+        worker.state = state
+        worker.channel.send(message)
+        options = self.options
+        self.set_deadline(worker, options.graceful_timeout_s + options.lifespan_timeout_s + END_S)
+
+    def set_deadline(self, worker: Worker, delay_s: float) -> None:
+        """Kill a worker unless it has ended in time."""
+        if worker in self.deadlines:
+            self.deadlines.pop(worker).cancel()
+        self.deadlines[worker] = self.reactor.later(delay_s, lambda: self.kill(worker, "it did not end in time"))
+
+    def kill(self, worker: Worker, because: str) -> None:
+        """End a worker's process at once."""
+        log.error("%s is killed: %s", worker, because)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(worker.pid, signal.SIGKILL)
+
+    def hear(self, worker: Worker) -> None:
+        """Take what a worker says."""
+        try:
+            messages = worker.channel.receive()
+        except EOFError:
+            self.reactor.remove(worker.channel)
+            return
+        for message, _ in messages:
+            self.take(worker, message)
+
+    def take(self, worker: Worker, message: dict[str, Any]) -> None:
+        """Act on one thing that a worker says."""
+        what = message["say"]
+        if what == "ready":
+            self.became_ready(worker, message["serves"])
+        elif what == "failed":
+            worker.failure = (message["code"], message["reason"])
+        elif what == "leaving":
+            self.set_deadline(worker, END_S)
+            if worker.is_staying:
+                worker.state = WorkerState.STOPPING  # by itself, or by a signal
+                self.fill()
+        elif what == "recycle" and worker.is_staying:
+            log.info("%s is replaced: %s", worker, message["reason"])
+            self.turnover.replace(worker, message["reason"])
+
+    def became_ready(self, worker: Worker, serves: str) -> None:
+        """Take note that a worker serves."""
+        if worker.state is WorkerState.STARTING:
+            worker.state = WorkerState.READY
+        log.debug("%s serves", worker)
+        if not self.has_started and len(self.roster.ready()) >= self.wanted:
+            self.has_started = True
+            log.info("%s, with %d worker%s", serves, self.wanted, "" if self.wanted == 1 else "s")
+        self.turnover.became_ready(worker)
+        if not worker.is_staying and worker.state is WorkerState.READY:
+            self.retire(worker, worker.leaves_because)
+
+    def reap(self, number: int) -> None:
+        """Take note of the processes that have ended; as the first process of a container, of orphans too."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if not pid:
+                return
+            self.ended(pid, os.waitstatus_to_exitcode(status))
+
+    def ended(self, pid: int, code: int) -> None:
+        """Take note that a process has ended: `code` is its exit code, or minus the signal that ended it."""
+        worker = self.roster.workers.get(pid)
+        if worker is None:
+            return
+        with contextlib.suppress(EOFError):
+            for message, _ in worker.channel.receive():
+                self.take(worker, message)
+        self.reactor.remove(worker.channel)
+        worker.channel.close()
+        if worker in self.deadlines:
+            self.deadlines.pop(worker).cancel()
+        was_leaving = worker.state in LEAVING
+        was_starting = worker.state is WorkerState.STARTING
+        worker.state = WorkerState.EMPTY
+        worker.slot.clear()
+        self.roster.drop(worker)
+        if self.is_stopping:
+            if not self.roster.workers:
+                self.reactor.stop()
+            return
+        if not was_leaving:
+            self.lost(worker, code, was_starting)
+        self.turnover.ended(worker)
+        self.fill()
+
+    def lost(self, worker: Worker, code: int, was_starting: bool) -> None:
+        """Say that a worker ended unasked, and wait before the next one when it lived for a short time only."""
+        how = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
+        if worker.failure is not None and not self.has_started:
+            self.fail(*worker.failure)
+            return
+        if was_starting and not self.has_started:
+            self.fail(int(ExitCode.UNEXPECTED), f"trilithon: {worker} ended {how} during its start")
+            return
+        if worker is self.turnover.successor:
+            return  # whoever asked for it is told
+        delay_s = self.backoff.ended(time.monotonic() - worker.born_at)
+        reason = f": {worker.failure[1]}" if worker.failure is not None else ""
+        when = f"in {delay_s:g} s" if delay_s else "now"
+        log.error("%s ended %s; another one starts %s%s", worker, how, when, reason)
+
+    # What people ask for.
+
+    def stop_by_signal(self, number: int) -> None:
+        """Stop gracefully; at once when asked again."""
+        self.stop(self.is_stopping)
+
+    def stop(self, is_quick: bool = False) -> None:
+        """End all workers, then the supervisor: gracefully, or at once."""
+        if not self.is_stopping:
+            log.info("stopping%s", " at once" if is_quick else "")
+        self.is_stopping = True
+        self.turnover.clear()
+        if not self.roster.workers:
+            self.reactor.stop()
+        for worker in self.roster.all():
+            if is_quick:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(worker.pid, signal.SIGQUIT)
+                self.set_deadline(worker, QUICK_S)
+            else:
+                self.dismiss(worker, "stop", {"do": "stop"}, WorkerState.STOPPING)
+
+    def reload(self, done: Callable[[str], None] | None = None) -> None:
+        """Replace all workers by new ones with the code and the options as they are now, one at a time.
+
+        `done` gets "" at the end, or why the workers that were there go on. Addresses stay what they were.
+        """
+        done = done or ignore_outcome
+        if self.is_stopping:
+            done("the server stops")
+            return
+        before = self.options
+        try:
+            options = self.reread() if self.reread is not None else before
+        except ConfigError as fault:
+            log.error("not reloaded: %s", fault)
+            done(str(fault))
+            return
+        if options.addresses() != before.addresses():
+            log.warning("bind has changed: new addresses need an upgrade (SIGUSR2) or a start anew")
+        generation = max(self.generation, *(worker.generation for worker in self.roster.all()), 0) + 1
+        log.info("reloading")
+        self.backoff.reset()
+
+        def go_on(fault: str) -> None:
+            if fault:
+                finish(fault)
+                return
+            self.options = options
+            self.generation = generation
+            if options.workers != before.workers:
+                self.wanted = options.worker_count()
+            self.turnover.reload([each for each in self.roster.staying() if each.generation < generation], finish)
+            self.fill()
+
+        def finish(fault: str) -> None:
+            if fault:
+                self.options = before
+                log.error("not reloaded, the workers that were there go on: %s", fault)
+            else:
+                log.info("reloaded")
+            done(fault)
+
+        self.launcher.prepare(generation, options, go_on)
+
+    def scale(self, count: int) -> None:
+        """Have so many workers, at least one."""
+        self.wanted = max(1, min(count, SLOTS // 2))
+        log.info("%d %s wanted", self.wanted, "worker is" if self.wanted == 1 else "workers are")
+        self.backoff.reset()
+        self.fill()
+
+    def reopen(self) -> None:
+        """Have log files opened again, here and in all workers."""
+        for worker in self.roster.all():
+            worker.channel.send({"do": "reopen"})
+
+    def describe(self) -> str:
+        """Return what runs here, for people."""
+        return f"trilithon {VERSION}, Python {platform.python_version()}"
+
+
+def ignore_outcome(fault: str) -> None:
+    """Take no notice of how a reload ended: the log says it."""

@@ -1,0 +1,172 @@
+"""A worker under a supervisor: born with its sockets, it serves until it is told to leave."""
+
+import asyncio
+import contextlib
+import gc
+import logging
+import os
+import signal
+import socket
+import sys
+import traceback
+from dataclasses import dataclass, field
+from typing import Any
+
+from trilithon.foundation.errors import BindError, ConfigError, LoadError, StartupError
+from trilithon.foundation.exit_codes import ExitCode
+from trilithon.foundation.options import Options
+from trilithon.foundation.scoreboard import Scoreboard, WorkerState
+from trilithon.net.channel import Channel
+from trilithon.worker.loader import Loaded, explain
+from trilithon.worker.logs import configure
+from trilithon.worker.running import leave_loop, loop_factory
+from trilithon.worker.server import Server
+from trilithon.worker.signals import Signals
+
+log = logging.getLogger("trilithon.error")
+
+
+@dataclass(slots=True)
+class Birth:
+    """What a worker is born with.
+
+    `app` is an object, a target or, with mounts, None; `loaded` is what a template process has imported already.
+    `slot` is its place on the scoreboard, `listening` the sockets that it accepts from, `channel` its way to speak with
+    the supervisor.
+    """
+
+    app: Any
+    options: Options
+    slot: int
+    generation: int
+    listening: list[socket.socket]
+    channel: Channel
+    scoreboard: Scoreboard
+    loaded: list[tuple[str, Loaded]] = field(default_factory=list)
+
+
+def live(birth: Birth) -> int:
+    """Be a worker: load, serve, leave when told; returns the exit code. The whole life of a fresh process.
+
+    A start-up that fails is told to the supervisor, which says it once for all workers.
+    """
+    member = Member(birth)
+    try:
+        configure(birth.options)
+        member.serve()
+    except LoadError as error:
+        return member.fail(ExitCode.LOAD, explain(error))
+    except BindError as error:
+        return member.fail(ExitCode.BIND, f"trilithon: {error}")
+    except ConfigError as error:
+        return member.fail(ExitCode.USAGE, f"trilithon: {error}")
+    except StartupError as error:
+        return member.fail(ExitCode.STARTUP, f"trilithon: the application's start-up failed: {error}")
+    except Exception:
+        return member.fail(ExitCode.UNEXPECTED, traceback.format_exc())
+    if member.server.cut_off:
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(ExitCode.OK)
+    return int(ExitCode.OK)
+
+
+class Member:
+    """A worker at work."""
+
+    def __init__(self, birth: Birth) -> None:
+        self.birth = birth
+        self.channel = birth.channel
+        self.slot = birth.scoreboard.slot(birth.slot)
+        self.server = Server(birth.app, birth.options, birth.listening)
+        self.server.loaded = list(birth.loaded)
+        self.task: asyncio.Task[None] | None = None
+        self.is_leaving = False
+
+    def serve(self) -> None:
+        """Serve in an event loop of its own; raises what `Server.start` raises."""
+        # A terminal sends these to all processes of its group; the supervisor decides what they mean.
+        for number in (signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, ignore)
+        for number in (signal.SIGTERM, signal.SIGQUIT):
+            signal.signal(number, end_at_once)
+        self.slot.occupy(os.getpid(), self.birth.generation)
+        server = self.server
+        server.load()
+        needs_loop = any(loaded.interface != "wsgi" for _, loaded in server.loaded)
+        loop = loop_factory(server.options.loop, needs_loop)()
+        asyncio.set_event_loop(loop)
+        try:
+            self.task = loop.create_task(self.run())
+            with Signals(loop, {signal.SIGTERM: self.terminate, signal.SIGQUIT: end_at_once}):
+                loop.add_reader(self.channel.fileno(), self.hear)
+                with contextlib.suppress(asyncio.CancelledError):
+                    loop.run_until_complete(self.task)
+                loop.remove_reader(self.channel.fileno())
+            self.channel.send({"say": "leaving"})
+            leave_loop(loop)
+        finally:
+            asyncio.set_event_loop(None)
+            loop.close()
+
+    async def run(self) -> None:
+        """Start, say so, serve until told to leave."""
+        await self.server.start()
+        # What is loaded stays: the collector need not look at it again and again.
+        gc.collect()
+        gc.freeze()
+        self.slot.state = WorkerState.READY
+        self.channel.send({"say": "ready", "serves": self.server.describe()})
+        await self.server.serve_on()
+
+    def fail(self, code: ExitCode, reason: str) -> int:
+        """Tell the supervisor why the start failed; returns the exit code."""
+        self.channel.send({"say": "failed", "code": int(code), "reason": reason})
+        return int(code)
+
+    def hear(self) -> None:
+        """Take what the supervisor says."""
+        try:
+            messages = self.channel.receive()
+        except EOFError:
+            log.error("the supervisor is gone: this worker ends")
+            asyncio.get_running_loop().remove_reader(self.channel.fileno())
+            self.leave(False)
+            return
+        for message, fds in messages:
+            self.obey(message, fds)
+
+    def obey(self, message: dict[str, Any], fds: list[int]) -> None:
+        """Do what one message asks for."""
+        what = message["do"]
+        if what == "retire":
+            self.leave(True)
+        elif what == "stop":
+            self.leave(False)
+
+    def terminate(self, number: int) -> None:
+        """Stop gracefully, by SIGTERM."""
+        if self.task is not None:
+            self.task.get_loop().call_soon_threadsafe(self.leave, False)
+
+    def leave(self, has_successor: bool) -> None:
+        """End, patiently with idle clients where a successor accepts already."""
+        self.is_leaving = True
+        self.slot.state = WorkerState.RETIRING if has_successor else WorkerState.STOPPING
+        if not self.server.is_serving():
+            if self.task is not None:
+                self.task.cancel()
+        elif has_successor:
+            self.server.retire()
+        else:
+            self.server.stop()
+
+
+def ignore(number: int, frame: object) -> None:
+    """Take no notice; a handler, since a signal that is ignored would be so in programs that the application starts."""
+
+
+def end_at_once(number: int, frame: object = None) -> None:
+    """End this process now."""
+    os._exit(128 + number)

@@ -1,0 +1,62 @@
+"""What the tests of the supervisor share: real services in directories of their own."""
+
+import textwrap
+
+import pytest
+from service import Service
+
+APP = '''
+"""Answers with the worker's process id."""
+
+import os
+
+
+async def app(scope, receive, send):
+    if scope["type"] == "lifespan":
+        while True:
+            event = (await receive())["type"]
+            await send({"type": f"{event}.complete"})
+            if event == "lifespan.shutdown":
+                return
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]})
+    await send({"type": "http.response.body", "body": b"%d" % os.getpid()})
+
+
+def wsgi(environ, start_response):
+    body = b"%d" % os.getpid()
+    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
+    return [body]
+'''
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Return a function that writes files, given as `path: text`, into the directory of the test."""
+
+    def write_files(files):
+        for name, text in files.items():
+            file = tmp_path / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(textwrap.dedent(text))
+
+    return write_files
+
+
+@pytest.fixture
+def launch(tmp_path, write):
+    """Return a function that starts `trilithon` with arguments and gives it as `Service`; all are ended at the end.
+
+    `pids.py` in the test's directory answers with process ids: `pids:app` (ASGI) and `pids:wsgi`.
+    """
+    services = []
+    write({"pids.py": APP})
+
+    def start(*arguments, pass_fds=(), **variables):
+        binding = [] if "-b" in arguments or "--bind" in arguments else ["-b", "127.0.0.1:0"]
+        service = Service([*arguments, *binding], tmp_path, pass_fds, **variables)
+        services.append(service)
+        return service
+
+    yield start
+    for service in services:
+        service.clean_up()

@@ -1,0 +1,120 @@
+"""Signals to a supervisor: stop, reload, more and fewer workers; and what happens when a worker is killed."""
+
+import os
+import signal
+
+import pytest
+from service import children, until
+
+pytestmark = pytest.mark.real
+
+
+@pytest.fixture(params=["pids:app", "pids:wsgi"])
+def target(request):
+    """The application, over both interfaces."""
+    return request.param
+
+
+def pids_of(service, count):
+    """Wait until a service has so many children and return their process ids."""
+    return until(lambda: (found := service.children()) and len(found) == count and found, f"{count} workers")
+
+
+def test_workers_serve_and_a_stop_ends_them_all(launch, target):
+    service = launch(target, "--workers", "2").started()
+    workers = pids_of(service, 2)
+    assert {int(service.get()[1]) for _ in range(8)} <= set(workers)
+    assert service.stop() == 0
+    assert not [pid for pid in workers if os.path.exists(f"/proc/{pid}")]
+    assert "ERROR" not in service.log
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT])
+def test_other_signals_stop_too(launch, number):
+    service = launch("pids:app", "--workers", "2").started()
+    assert service.stop(number) == 0
+    assert "ERROR" not in service.log
+
+
+def test_a_reload_replaces_every_worker_by_the_new_code(launch, write, target):
+    service = launch(target, "--workers", "2").started()
+    before = pids_of(service, 2)
+    module = (write, target)[1].partition(":")[2]
+    write({"pids.py": f"from pids2 import {module}\n"})
+    write({"pids2.py": NEW})
+    service.send(signal.SIGHUP)
+    service.after("INFO reloaded")
+    after = until(lambda: not set(service.children()) & set(before) and service.children(), "the old workers' end")
+    assert len(after) == 2
+    assert {service.get()[1] for _ in range(4)} == {"new"}
+    assert service.stop() == 0
+
+
+NEW = """
+async def app(scope, receive, send):
+    if scope["type"] == "http":
+        await send({"type": "http.response.start", "status": 200})
+        await send({"type": "http.response.body", "body": b"new"})
+
+
+def wsgi(environ, start_response):
+    start_response("200 OK", [])
+    return [b"new"]
+"""
+
+
+def test_a_reload_of_broken_code_changes_nothing(launch, write):
+    service = launch("pids:app", "--workers", "2").started()
+    before = pids_of(service, 2)
+    write({"pids.py": "import nothing_of_that_name\n"})
+    service.send(signal.SIGHUP)
+    service.after("not reloaded, the workers that were there go on: (?s:.*)nothing_of_that_name")
+    assert service.children() == before
+    assert service.get()[0] == 200
+    assert service.stop() == 0
+
+
+def test_more_and_fewer_workers(launch):
+    service = launch("pids:app", "--workers", "1").started()
+    first = pids_of(service, 1)
+    service.send(signal.SIGTTIN)
+    assert set(first) < set(pids_of(service, 2))
+    service.send(signal.SIGTTIN)
+    pids_of(service, 3)
+    # Signals that wait are not counted by the kernel, so each one is seen to be taken before the next.
+    for count in (2, 1, 1):
+        service.send(signal.SIGTTOU)
+        service.after(f" {count} workers? (is|are) wanted")
+        pids_of(service, count)
+    assert service.get()[0] == 200
+    assert service.stop() == 0
+
+
+def test_a_killed_worker_is_replaced(launch, target):
+    service = launch(target, "--workers", "2").started()
+    victim, other = pids_of(service, 2)
+    os.kill(victim, signal.SIGKILL)
+    service.after(rf"worker \d+ \(pid {victim}\) ended by SIGKILL")
+    now = until(lambda: len(found := service.children()) == 2 and victim not in found and found, "another worker")
+    assert other in now
+    assert service.get()[0] == 200
+    assert service.stop() == 0
+
+
+def test_a_worker_that_is_told_to_stop_is_replaced(launch):
+    service = launch("pids:app", "--workers", "1").started()
+    (worker,) = pids_of(service, 1)
+    os.kill(worker, signal.SIGTERM)
+    until(lambda: (found := service.children()) and worker not in found, "another worker")
+    assert service.get()[0] == 200
+    assert service.stop() == 0
+
+
+def test_workers_end_when_their_supervisor_is_killed(launch):
+    service = launch("pids:app", "--workers", "2").started()
+    workers = pids_of(service, 2)
+    service.send(signal.SIGKILL)
+    service.process.wait()
+    until(lambda: not [pid for pid in workers if os.path.exists(f"/proc/{pid}")], "the workers' end")
+    assert "the supervisor is gone: this worker ends" in service.log
+    assert not children(service.pid)
