@@ -29,7 +29,7 @@ class Address:
     """One place to listen. Of `host` and `port`, `path`, `fd` only what `kind` calls for is set.
 
     `host` is a name or an IP address without brackets; empty means every interface, IPv4 and IPv6. `port` zero asks
-    the system for a free one.
+    the system for a free one. A `path` that begins with @ is the name of an abstract socket.
     """
 
     kind: AddressKind
@@ -37,6 +37,10 @@ class Address:
     port: int = 0
     path: str = ""
     fd: int = -1
+
+    def is_abstract(self) -> bool:
+        """Tell whether this is a Unix socket of Linux that has a name but no file."""
+        return self.path.startswith("@")
 
     def __str__(self) -> str:
         """Write the address in the form that `parse_address` reads."""
@@ -69,7 +73,7 @@ def _unix(text: str, option: str) -> Address:
     path = text[5:]
     if path.startswith("//"):
         path = path[2:]
-    if not path or "\0" in path:
+    if path in ("", "@") or "\0" in path:
         raise ConfigError(option, text, "after unix: comes the path of a socket, as in unix:/run/site.sock")
     if len(path.encode(errors="surrogateescape")) > MAX_UNIX_PATH_BYTES:
         raise ConfigError(option, text, f"a socket path may have {MAX_UNIX_PATH_BYTES} bytes; choose a shorter one")

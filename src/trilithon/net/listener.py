@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from trilithon.net.arrival import Doorway
+from trilithon.net.binding import unix_name
 from trilithon.net.connection import Connection, Owner
 from trilithon.net.poller import READ, Poller
 from trilithon.wire.exchange import Peer
@@ -74,7 +75,7 @@ class Listener:
     def identify(self, sock: socket.socket, address: Any) -> Peer:
         """Return who is at the other end; IPv4 clients of a dual-stack socket are given in IPv4 form."""
         if self.family == socket.AF_UNIX:
-            return Peer(None, (str(self.address), None))
+            return Peer(None, (unix_name(self.address), None))
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         here = self.address
         if here[0] in ("0.0.0.0", "::"):

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import math
-import os
 import platform
 import socket
 import time
@@ -21,7 +20,7 @@ from trilithon.gateway.lifespan import Lifespan
 from trilithon.gateway.mount import Mount, Router, normal_prefix
 from trilithon.gateway.wsgi import WsgiGateway
 from trilithon.net.arrival import Doorway
-from trilithon.net.binding import bind, is_local, spell
+from trilithon.net.binding import SocketFile, bind_all, is_local, socket_files, spell
 from trilithon.net.certificates import TlsStore, open_store
 from trilithon.net.engine import Engine
 from trilithon.wire.exchange import Exchange, describe
@@ -56,7 +55,7 @@ class Server:
         self.lifespans: list[Lifespan] = []
         self.gateways: list[AsgiGateway | WsgiGateway] = []
         self.sockets: list[socket.socket] = []
-        self.unix_paths: list[str] = []
+        self.files: list[SocketFile] = []
         self.addresses: list[tuple[str, int] | str] = []
         self.looping: LoopDriver | None = None
         self.crew: Crew | None = None
@@ -145,12 +144,9 @@ class Server:
             self.sockets = list(self.listening)
             self.addresses = [spell(sock) for sock in self.sockets]
             return
-        for address in self.options.addresses():
-            for sock in bind(address, self.options.backlog):
-                self.sockets.append(sock)
-                self.addresses.append(spell(sock))
-            if address.path:
-                self.unix_paths.append(address.path)
+        self.sockets += bind_all(self.options)
+        self.addresses = [spell(sock) for sock in self.sockets]
+        self.files += socket_files(self.options.addresses())
 
     def connect(self, loaded: Loaded) -> AsgiGateway | WsgiGateway:
         """Make the gateway of a loaded application."""
@@ -375,12 +371,9 @@ class Server:
         for sock in self.sockets:
             sock.close()
         self.sockets.clear()
-        for path in self.unix_paths:
-            try:
-                os.unlink(path)
-            except OSError:
-                pass  # somebody else has removed it
-        self.unix_paths.clear()
+        for file in self.files:
+            file.remove()
+        self.files.clear()
 
     def describe(self) -> str:
         """Return the line that says what serves what and where."""
