@@ -12,6 +12,7 @@ cdef class Owner:
     cdef readonly Tempo tempo
     cdef public double now
     cdef public Py_ssize_t volume
+    cdef public Py_ssize_t sent
     cdef public bint threaded
     cpdef bint leads(self) except -1
     cpdef post(self, object call)

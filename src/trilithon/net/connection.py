@@ -32,7 +32,7 @@ NOT_TLS = b"This port speaks HTTPS: the address begins with https://\n"
 
 
 class Owner:
-    """What a connection asks of the engine that owns it; `volume` counts the bytes that its connections receive.
+    """What a connection asks of the engine that owns it; `volume` and `sent` count the bytes they receive and send.
 
     `threaded` says that applications run on several threads, which share the connections of many streams.
     """
@@ -42,6 +42,7 @@ class Owner:
         self.tempo = tempo
         self.now = 0.0
         self.volume = 0
+        self.sent = 0
         self.threaded = False
 
     def leads(self) -> bool:
@@ -229,8 +230,7 @@ class Connection(Outlet):
             seconds = tempo.header_s
         elif phase is BODY or phase is DRAIN:
             seconds = tempo.body_s
-            self.window_start = now
-            self.window_bytes = 0
+            self.window_start, self.window_bytes = now, 0
         elif phase is WAIT:
             seconds = tempo.request_s
         elif phase is IDLE:
@@ -331,6 +331,7 @@ class Connection(Outlet):
         except (OSError, EOFError):
             self.broken()
             return
+        self.owner.sent += before - self.queued
         if self.queued:
             if not self.mask & WRITE:
                 self.watch(self.mask | WRITE)
@@ -429,8 +430,7 @@ class Connection(Outlet):
         now = time.monotonic()
         if self.timed is not BODY or not self.read_deadline:
             self.timed = BODY
-            self.window_start = now
-            self.window_bytes = 0
+            self.window_start, self.window_bytes = now, 0
             self.read_deadline = now + tempo.body_s if tempo.body_s else 0.0
         if self.wait(select.POLLIN, self.read_deadline - now if self.read_deadline else -1.0):
             self.read()

@@ -1,5 +1,6 @@
 # C layout of the engine.
 cimport cython
+from trilithon.foundation.scoreboard cimport Slot
 from trilithon.net.connection cimport Connection, Owner
 from trilithon.wire.exchange cimport Exchange
 from trilithon.wire.head cimport RequestHead
@@ -18,6 +19,8 @@ cdef class Engine(Owner):
     cdef readonly list pipelined
     cdef double next_stamp
     cdef readonly double sweep_s
+    cdef public double tick_s
+    cdef double sweep_at
     cdef double next_sweep
     cdef readonly bint full
     cdef readonly object lending
@@ -31,9 +34,13 @@ cdef class Engine(Owner):
     cdef public object forwarding
     cdef public object hosts
     cdef public object store
+    cdef public object steward
+    cdef public bint wishing
+    cdef public Slot slot
+    cdef public int seat
     cdef readonly bint closed
 
-    @cython.locals(now=double, connections=dict, connection=Connection, fd=int, mask=int)
+    @cython.locals(now=double, connections=dict, connection=Connection, fd=int, mask=int, slot=Slot)
     cpdef poll(self, double timeout_s)
     @cython.locals(dirty=list, connection=Connection)
     cpdef flush(self)

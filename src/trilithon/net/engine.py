@@ -9,21 +9,22 @@ from collections import deque
 from collections.abc import Callable
 from email.utils import formatdate
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 from trilithon.foundation.limits import Limits
+from trilithon.foundation.scoreboard import LOOP, Slot
 from trilithon.net.arrival import Doorway
 from trilithon.net.certificates import TlsStore
 from trilithon.net.connection import Connection, Owner
 from trilithon.net.life import CLOSED
-from trilithon.net.listener import Listener
+from trilithon.net.listener import Entrance, Listener
 from trilithon.net.poller import ERROR, HANGUP, READ, open_poller
 from trilithon.net.shared_stream import SharedStream
 from trilithon.net.tempo import Tempo
 from trilithon.wire.exchange import Exchange
 from trilithon.wire.forwarded import Forwarding
 from trilithon.wire.hosts import AllowedHosts
-from trilithon.wire.phase import IDLE, STREAMS
+from trilithon.wire.phase import IDLE, STREAMS, TUNNEL
 from trilithon.wire.terms import Terms
 
 log = logging.getLogger("trilithon.error")
@@ -51,12 +52,32 @@ class Journal(Protocol):
         """Write what was gathered."""
 
 
+class Steward(Protocol):
+    """Who sees to it that the workers of a server have equally much to do."""
+
+    is_waiting: bool
+    doorways: dict[str, Doorway]
+
+    def tick(self, engine: "Engine", now: float) -> None:
+        """Look at the figures; called every `tick_s` or so while `is_waiting`, or while there are connections."""
+
+    def fulfil(self, engine: "Engine") -> None:
+        """Give connections away that are between two requests; called before a poll while the engine is `wishing`."""
+
+    def place(self, listener: Listener, sock: socket.socket, address: Any) -> bool:
+        """Take an accepted connection for another worker; returns False when it is for this one."""
+
+    def dispatch(self) -> None:
+        """Hand over what was placed; called behind every batch of accepted connections."""
+
+
 class Engine(Owner):
     """Connections, listeners and deadlines of one thread.
 
     A turn is: `poll` receives and parses all that is ready and leaves what it opened in `exchanges`; the driver runs
     those; `flush` writes all that they produced. Writing together wakes each client once and keeps the caches warm.
-    Only `post` may be called from other threads.
+    Only `post` may be called from other threads. Where there is a `slot`, what happens is noted on the scoreboard,
+    as the doings of the event loop or of the crew: `seat` says which.
     """
 
     def __init__(self, terms: Terms, limits: Limits, journal: Journal | None = None) -> None:
@@ -67,13 +88,15 @@ class Engine(Owner):
         self.journal = journal
         self.poller = open_poller()
         self.connections: dict[int, Connection] = {}
-        self.listeners: dict[int, Listener] = {}
+        self.listeners: dict[int, Entrance] = {}
         self.exchanges: deque[Exchange] = deque()
         self.dirty: list[Connection] = []
         self.pipelined: list[Connection] = []
         self.now = time.monotonic()
         self.next_stamp = 0.0
         self.sweep_s = sweep_interval(limits)
+        self.tick_s = self.sweep_s
+        self.sweep_at = 0.0
         self.next_sweep = self.now + self.sweep_s
         self.full = False
         # Guards the change of hands of a connection between the engine's thread and a crew thread.
@@ -89,6 +112,10 @@ class Engine(Owner):
         self.forwarding: Forwarding | None = None
         self.hosts: AllowedHosts | None = None
         self.store: TlsStore | None = None
+        self.steward: Steward | None = None
+        self.wishing = False
+        self.slot: Slot | None = None
+        self.seat = LOOP
         self.closed = False
 
     # The turn.
@@ -98,9 +125,14 @@ class Engine(Owner):
         if self.pipelined:
             self.resume_pipelined()
             timeout_s = 0.0
+        if self.wishing and self.steward is not None:
+            self.steward.fulfil(self)
         events = self.poller.poll(timeout_s, self.batch)
         now = time.monotonic()
         self.now = now
+        slot = self.slot
+        if slot is not None:
+            slot.wake(self.seat, now)
         if now >= self.next_stamp:
             self.stamp(now)
         connections = self.connections
@@ -116,7 +148,9 @@ class Engine(Owner):
             self.batch = max(MIN_EVENTS, self.batch >> 1)
         elif self.batch < self.max_events:
             self.batch = min(self.max_events, self.batch << 1)
-        self.volume = 0
+        if slot is not None:
+            slot.carry(self.volume, self.sent)
+        self.volume = self.sent = 0
         if now >= self.next_sweep:
             self.sweep(now)
 
@@ -162,6 +196,13 @@ class Engine(Owner):
     def sweep(self, now: float) -> None:
         """Hold every connection against its deadlines: no timer object each, one pass an interval for all."""
         self.next_sweep = now + self.sweep_s
+        if self.steward is not None:
+            self.steward.tick(self, now)
+            if self.needs_sweep():
+                self.next_sweep = now + self.tick_s
+            if now < self.sweep_at:
+                return
+        self.sweep_at = now + self.sweep_s
         for connection in list(self.connections.values()):
             if not connection.busy:
                 connection.check_deadlines(now)
@@ -170,20 +211,34 @@ class Engine(Owner):
                 listener.retry(now)
         if self.store is not None:
             self.store.reload_if_changed(now)
+        if self.slot is not None:
+            self.tally(self.slot)
         if self.terms.patient:
             # Clients of HTTP/2 that have only now said a word learn that they are to go elsewhere.
             for connection in list(self.connections.values()):
                 self.retire(connection)
 
+    def tally(self, slot: Slot) -> None:
+        """Note on the scoreboard how many connections speak what."""
+        phases = [connection.protocol.phase for connection in list(self.connections.values())]
+        streams = phases.count(STREAMS)
+        tunnels = phases.count(TUNNEL)
+        slot.tally(self.seat, len(phases) - streams - tunnels, streams, tunnels)
+
     def needs_sweep(self) -> bool:
         """Tell whether there is anything to sweep."""
-        if self.connections or self.store is not None:
+        if self.connections or self.store is not None or (self.steward is not None and self.steward.is_waiting):
             return True
         return any(listener.paused for listener in self.listeners.values())
 
     def wait_s(self) -> float:
-        """Return how long a poll may sleep: until the next sweep when there is something to sweep, else for ever."""
-        return max(0.0, self.next_sweep - time.monotonic()) if self.needs_sweep() else -1.0
+        """Return how long a poll may sleep: until the next sweep when there is something to sweep, else for ever.
+
+        On a scoreboard it has to show that it is alive.
+        """
+        if self.needs_sweep() or self.slot is not None:
+            return max(0.0, self.next_sweep - time.monotonic())
+        return -1.0
 
     def ready_busy(self, connection: Connection, mask: int) -> None:
         """Stop watching a connection that a crew thread has to itself: level-triggered readiness would spin."""
@@ -220,8 +275,12 @@ class Engine(Owner):
 
     def admit(self, connection: Connection) -> None:
         """Take in an accepted connection."""
+        if self.steward is not None and not self.connections:
+            self.next_sweep = 0.0  # the figures of a worker that rested begin now
         self.connections[connection.fd] = connection
         self.poller.register(connection.fd, READ)
+        if self.slot is not None:
+            self.slot.accepted()
         if self.capacity.max_connections and len(self.connections) >= self.capacity.max_connections and not self.full:
             self.full = True
             log.warning("%d connections are open: no more are accepted for now", len(self.connections))
@@ -230,6 +289,8 @@ class Engine(Owner):
 
     def opened(self, connection: Connection, exchange: Exchange) -> None:
         """Keep a new exchange for the driver; see Owner."""
+        if self.slot is not None:
+            exchange.mark = self.slot.begin(exchange.head.start.line, self.now)
         if connection.lock is not None:
             exchange.carrier = SharedStream(exchange.carrier, connection)
         if self.forwarding is not None:
@@ -254,6 +315,9 @@ class Engine(Owner):
             duration = time.monotonic() - exchange.opened_at
             line = exchange.head.start.line
             self.journal.record(exchange.peer.client, line, exchange.status, exchange.sent_bytes, duration)
+        if exchange.mark >= 0 and self.slot is not None:
+            self.slot.end(exchange.mark, exchange.status, exchange.opened_at)
+            exchange.mark = -1
         protocol = connection.protocol
         if (protocol.ahead or protocol.end_seen) and protocol.phase is not STREAMS:
             self.uncorked(connection)
@@ -350,6 +414,9 @@ class Engine(Owner):
         """Accept connections from a bound, listening, non-blocking socket; the engine closes it."""
         listener = Listener(self, self.poller, self.admit, sock, doorway)
         self.listeners[listener.fd] = listener
+        if self.steward is not None:
+            listener.placer = self.steward
+            self.steward.doorways[listener.door] = doorway
         listener.resume()
 
     def part(self) -> None:

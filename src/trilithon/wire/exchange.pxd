@@ -78,6 +78,7 @@ cdef class Exchange:
     cdef public bint half_closed
     cdef public bint ticks
     cdef public double opened_at
+    cdef public long long mark
 
     cpdef feed(self, bytes data)
     @cython.locals(receiver=Receiver)

@@ -232,7 +232,7 @@ class Exchange:
     """One request and its response.
 
     `gateway`, `root_path` and `mounted_at`, the part of it that a mount adds, are set by whoever routed it,
-    `connection` by whoever received it: to a gateway it means nothing.
+    `connection` and `mark` by whoever received it: to a gateway they mean nothing.
     `status` is the one that went out, 499 when the client left before any, 0 while there is none. `ticks` is set by
     a receiver that wants `tick` called.
     The gateway reads `head`, `peer` and the body, then calls `respond` once, `write` any number of times and `end`
@@ -261,6 +261,7 @@ class Exchange:
         self.half_closed = False
         self.ticks = False
         self.opened_at = 0.0
+        self.mark = -1
 
     # Inbound, called by the carrier.
 

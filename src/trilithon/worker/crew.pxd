@@ -1,6 +1,7 @@
 # C layout of the crew.
 cimport cython
 from trilithon.foundation.leaf cimport Pulse
+from trilithon.foundation.scoreboard cimport Slot
 from trilithon.gateway.mount cimport Router
 from trilithon.gateway.wsgi cimport WsgiGateway
 from trilithon.net.connection cimport Connection
@@ -43,14 +44,14 @@ cdef class Crew:
     cpdef promote(self)
     @cython.locals(engine=Engine, exchange=Exchange, pulse=Pulse, since=cython.ulong)
     cpdef lead(self, Term term)
-    @cython.locals(engine=Engine)
+    @cython.locals(engine=Engine, slot=Slot)
     cpdef turn(self)
     cpdef finish(self)
     cpdef sort(self, Exchange exchange)
     cpdef bint is_full(self) except -1
     @cython.locals(connection=Connection, exchange=Exchange)
     cpdef drop_left(self)
-    @cython.locals(gateway=WsgiGateway, connection=Connection)
+    @cython.locals(gateway=WsgiGateway, connection=Connection, slot=Slot)
     cpdef run(self, Exchange exchange)
     cpdef bint all_away(self) except -1
     @cython.locals(connection=Connection, engine=Engine)

@@ -262,6 +262,9 @@ class Crew:
         if engine.terms.closing and not engine.connections and not (self.heir is not None and self.heir.connections):
             self.finish()
             return
+        slot = engine.slot
+        if slot is not None:
+            slot.rest(engine.seat, len(engine.connections), len(self.runnable))
         engine.poll(0.0 if engine.exchanges else engine.wait_s())
         exchanges = engine.exchanges
         while exchanges:
@@ -337,7 +340,13 @@ class Crew:
         if exchange.outbound is LOST:
             return  # its stream was reset while it waited
         gateway = exchange.gateway
-        gateway.run(exchange)
+        slot = self.engine.slot
+        if slot is None:
+            gateway.run(exchange)
+        else:
+            slot.enter(exchange.mark)
+            gateway.run(exchange)
+            slot.leave()
 
     def work(self, follower: Follower) -> None:
         """Run what is waiting while another thread leads; returns as a follower when that one can do it alone.

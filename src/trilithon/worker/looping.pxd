@@ -1,5 +1,6 @@
 # C layout of the loop driver.
 cimport cython
+from trilithon.foundation.scoreboard cimport Slot
 from trilithon.gateway.asgi cimport AsgiGateway
 from trilithon.gateway.mount cimport Router
 from trilithon.net.engine cimport Engine
@@ -18,6 +19,8 @@ cdef class LoopDriver:
     cdef bint flush_due
     cdef bint turn_due
     cdef object sweeper
+    cdef object beater
+    cdef double beat_due
     cdef public object on_drained
 
     @cython.locals(engine=Engine, started=bint)
@@ -26,4 +29,6 @@ cdef class LoopDriver:
     cpdef begin_bounded(self, Exchange exchange)
     cpdef wrote(self)
     cpdef flush(self)
+    @cython.locals(slot=Slot)
+    cpdef rest(self)
     cpdef pipelined(self)

@@ -3,9 +3,11 @@
 import asyncio
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 
+from trilithon.foundation.cells import microseconds
 from trilithon.gateway.asgi import AsgiGateway
 from trilithon.gateway.mount import Router
 from trilithon.gateway.wsgi import WsgiGateway
@@ -18,6 +20,8 @@ EAGER = sys.version_info >= (3, 12)
 # Before 3.12 a turn makes all its tasks before the first one runs. More than these at once are so many new objects that
 # the collector looks at them in every turn, a tenth of what a small request costs besides its system calls.
 MAX_EVENTS = 256 if EAGER else 32
+# So often a loop whose engine has a place on the scoreboard shows that it is alive, and how late it is.
+BEAT_S = 0.5
 
 
 class LoopDriver:
@@ -42,6 +46,8 @@ class LoopDriver:
         self.flush_due = False
         self.turn_due = False
         self.sweeper: asyncio.TimerHandle | None = None
+        self.beater: asyncio.TimerHandle | None = None
+        self.beat_due = 0.0
         self.on_drained: Callable[[], None] | None = None
         engine.max_events = MAX_EVENTS
         engine.on_wrote = self.wrote
@@ -51,6 +57,9 @@ class LoopDriver:
         """Begin to turn."""
         self.engine.leader = threading.get_ident()
         self.loop.add_reader(self.engine.poller.fileno(), self.turn)
+        if self.engine.slot is not None:
+            self.beat_due = time.monotonic()
+            self.beat()
 
     def part(self) -> None:
         """Accept no more, but answer one more request on each connection; `on_drained` as with `stop`."""
@@ -68,6 +77,9 @@ class LoopDriver:
         if self.sweeper is not None:
             self.sweeper.cancel()
             self.sweeper = None
+        if self.beater is not None:
+            self.beater.cancel()
+            self.beater = None
         self.on_drained = None
 
     def turn(self) -> None:
@@ -88,12 +100,14 @@ class LoopDriver:
         if started and not EAGER:
             # The tasks begin in the next callbacks; the flush stands in line behind them.
             self.wrote()
-        elif engine.dirty:
-            engine.flush()
-        elif engine.journal is not None:
-            engine.journal.flush()
+        else:
+            if engine.dirty:
+                engine.flush()
+            elif engine.journal is not None:
+                engine.journal.flush()
+            self.rest()
         if self.sweeper is None and engine.needs_sweep():
-            self.sweeper = self.loop.call_later(engine.sweep_s, self.sweep)
+            self.sweeper = self.loop.call_later(engine.tick_s, self.sweep)
         if not engine.connections and engine.terms.closing and self.on_drained is not None:
             self.on_drained()
         if engine.pipelined:
@@ -155,8 +169,28 @@ class LoopDriver:
         """Write what the tasks of this iteration produced."""
         self.flush_due = False
         self.engine.flush()
+        self.rest()
         if self.engine.terms.closing and not self.engine.connections and self.on_drained is not None:
             self.on_drained()
+
+    def rest(self) -> None:
+        """Note on the scoreboard that this engine waits for the loop."""
+        slot = self.engine.slot
+        if slot is not None:
+            slot.rest(self.engine.seat, len(self.engine.connections), len(self.waiting))
+
+    def beat(self) -> None:
+        """Note on the scoreboard that the loop is alive, and how late it is."""
+        slot = self.engine.slot
+        if slot is None:
+            return
+        now = time.monotonic()
+        slot.lag(max(0, microseconds(now - self.beat_due)))
+        slot.beat(self.engine.seat)
+        if not self.engine.connections:
+            self.engine.tally(slot)
+        self.beat_due = now + BEAT_S
+        self.beater = self.loop.call_later(BEAT_S, self.beat)
 
     def pipelined(self) -> None:
         """Take a turn soon for requests that were read ahead."""

@@ -12,6 +12,7 @@ from typing import Any
 from trilithon.foundation.errors import ConfigError, StartupError
 from trilithon.foundation.leaf import COMPILED
 from trilithon.foundation.options import Options
+from trilithon.foundation.scoreboard import CREW, Slot
 from trilithon.foundation.tls_options import uses_tls
 from trilithon.foundation.version import VERSION
 from trilithon.gateway.asgi import AsgiGateway, adapt_asgi2
@@ -62,6 +63,7 @@ class Server:
         self.store: TlsStore | None = None
         self.loop: asyncio.AbstractEventLoop | None = None
         self.idle_until = 0.0
+        self.slot: Slot | None = None
         self.stopping = asyncio.Event()
         self.emptied = asyncio.Event()
         self.cut_off = 0
@@ -192,8 +194,10 @@ class Server:
         crew_engine = Engine(terms, limits, journal) if wsgi else None
         for engine in (loop_engine, crew_engine):
             if engine is not None:
+                engine.slot = self.slot
                 self.set_checks(engine)
         if crew_engine is not None:
+            crew_engine.seat = CREW
             threads = min(options.threads, limits.capacity.max_requests or options.threads)
             self.crew = Crew(crew_engine, threads, router, loop_engine)
             self.crew.on_drained = self.drained_elsewhere
