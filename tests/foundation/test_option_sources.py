@@ -38,6 +38,16 @@ SPECIAL = {
     "trusted_proxies": "10.0.0.0/8",
     "h2_max_frame_bytes": "70000",
     "h2_connection_window_bytes": "2000000",
+    "unix_mode": "660",
+    "unix_owner": "www-data:www-data",
+    "control_socket": "site.ctl",
+    "pid_file": "site.pid",
+    "user": "www-data",
+    "group": "www-data",
+    "umask": "027",
+    "reload_dirs": "src",
+    "reload_include": "*.html",
+    "reload_exclude": "*.tmp",
 }
 # What an option needs beside it.
 BESIDE = {

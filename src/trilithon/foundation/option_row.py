@@ -44,7 +44,7 @@ class Section(Enum):
     PROXIES = ("proxies", "Behind a proxy")
     APPLICATION = ("application", "The application")
     RUN = ("run", "Running and stopping")
-    WORKERS = ("workers", "Workers")
+    WORKERS = ("supervisor", "Workers and their supervisor")
     DEVELOPMENT = ("development", "Development")
     LOGGING = ("logging", "Logging")
     HTTP = ("http", "HTTP choices")

@@ -19,6 +19,8 @@ HEAD = struct.Struct("!IB")
 # What is longer comes from no program of ours.
 MAX_BYTES = 16 << 20
 MAX_FDS = 64
+# Descriptors that are received are not for programs which the application starts.
+CLOEXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 READ_BYTES = 65536
 # How long a message may wait for the other side to read; it reads nothing while it is stuck or stopped.
 PATIENCE_MS = 1000
@@ -81,7 +83,7 @@ class Channel:
         found: list[tuple[Message, list[int]]] = []
         while not self.ended:
             try:
-                data, fds, _, _ = socket.recv_fds(self.sock, READ_BYTES, MAX_FDS)
+                data, fds, _, _ = socket.recv_fds(self.sock, READ_BYTES, MAX_FDS, CLOEXEC)
             except (BlockingIOError, InterruptedError):
                 break
             except OSError as error:

@@ -154,10 +154,10 @@ class Member:
         """End, patiently with idle clients where a successor accepts already."""
         self.is_leaving = True
         self.slot.state = WorkerState.RETIRING if has_successor else WorkerState.STOPPING
-        if not self.server.is_serving():
-            if self.task is not None:
-                self.task.cancel()
-        elif has_successor:
+        if not self.server.is_serving() and self.task is not None:
+            self.task.cancel()
+        # A start-up that was complete in the same moment has not noticed that it was cancelled.
+        if has_successor:
             self.server.retire()
         else:
             self.server.stop()

@@ -133,7 +133,7 @@ class Stopper:
             os.write(2, b"trilithon: second signal, ended at once\n")
             os._exit(128 + number)
         self.seen = True
-        if self.server.is_serving():
-            self.server.stop()
-        else:
+        if not self.server.is_serving():
             self.task.get_loop().call_soon_threadsafe(self.task.cancel)
+        # A start-up that was complete in the same moment has not noticed that it was cancelled.
+        self.server.stop()
