@@ -58,14 +58,15 @@ def explain(fault: LoadError) -> str:
 
 def _keep_own_frames(written: traceback.TracebackException) -> None:
     """Drop the frames of this package and of the import system, in causes and contexts too."""
-    own = [frame for frame in written.stack if not _is_machinery(frame.filename)]
+    own = [frame for frame in written.stack if not is_machinery(frame.filename)]
     written.stack = traceback.StackSummary.from_list(own)
     for other in (written.__cause__, written.__context__):
         if other is not None:
             _keep_own_frames(other)
 
 
-def _is_machinery(filename: str) -> bool:
+def is_machinery(filename: str) -> bool:
+    """Tell whether a frame of this file is ours or the import system's, and not the application's."""
     if filename.startswith(("<frozen importlib", "src/trilithon/", _PACKAGE_DIRECTORY)):
         return True
     return filename == importlib.__file__
