@@ -42,6 +42,8 @@ SPECIAL = {
     "unix_owner": "www-data:www-data",
     "control_socket": "site.ctl",
     "pid_file": "site.pid",
+    "log_file": "site.log",
+    "access_log_file": "access.log",
     "user": "www-data",
     "group": "www-data",
     "umask": "027",

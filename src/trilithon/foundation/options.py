@@ -138,6 +138,19 @@ class Options(WorkerOptions):
         choices=("auto", "off", "common", "json"),
         everyday=True,
     )
+    log_file: str = row(
+        "",
+        Section.LOGGING,
+        "File for the server's own log instead of standard error, - for standard output. SIGUSR1 opens it anew.",
+        metavar="FILE",
+    )
+    access_log_file: str = row(
+        "",
+        Section.LOGGING,
+        "File for the access log instead of standard error, - for standard output; access_log auto means common then. "
+        "SIGUSR1 opens it anew.",
+        metavar="FILE",
+    )
     log_config: str = row(
         "",
         Section.LOGGING,

@@ -1,62 +1,14 @@
-"""Who workers run as: the user, the groups and the file mode mask that they take on before they load anything."""
+"""Who workers are to be, and whether this process may let them."""
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
 
-from trilithon.foundation.accounts import User, find_group, find_user, user_of
+from trilithon.foundation.accounts import Identity, find_group, find_user, user_of
 from trilithon.foundation.errors import ConfigError
 from trilithon.foundation.worker_options import WorkerOptions
 
 # Bits of the capabilities in /proc/self/status (capabilities(7)).
 _CAP_SETGID = 1 << 6
 _CAP_SETUID = 1 << 7
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """A user, their groups and a mask; -1 leaves what is there. Made by `identity_of`."""
-
-    user: User
-    gid: int = -1
-    umask: int = -1
-    is_switched: bool = False
-
-    def assume(self, environ: dict[str, str] | os._Environ[str]) -> None:
-        """Become this user for good, with HOME, USER and LOGNAME in `environ`; raises ConfigError.
-
-        Call it once in a worker, when it holds what only the old user may open and before foreign code runs.
-        """
-        if self.umask >= 0:
-            os.umask(self.umask)
-        if not self.is_switched:
-            return
-        try:
-            # Groups first: a process that has become the user may not change them any more.
-            if self.user.name:
-                os.initgroups(self.user.name, self.gid)
-            else:
-                os.setgroups([self.gid])
-            os.setgid(self.gid)
-            os.setuid(self.user.uid)
-        except OSError as error:
-            raise ConfigError("user", self.spell(), f"cannot be taken on: {error.strerror}") from None
-        environ.update(self.variables(environ))
-
-    def variables(self, environ: Mapping[str, str]) -> dict[str, str]:
-        """Return what a login would set; a home left as another user's would be searched for settings in vain."""
-        if not self.user.name or self.user.uid == 0:
-            return {}
-        wanted = {"HOME": self.user.home, "USER": self.user.name, "LOGNAME": self.user.name}
-        return {name: value for name, value in wanted.items() if value and environ.get(name) != value}
-
-    def owner(self) -> tuple[int, int]:
-        """Return the ids that files of the workers belong to, -1 for what need not change."""
-        return (self.user.uid, self.gid) if self.is_switched else (-1, -1)
-
-    def spell(self) -> str:
-        """Return the user's name, or number."""
-        return self.user.name or str(self.user.uid)
 
 
 def identity_of(options: WorkerOptions) -> Identity:
@@ -83,10 +35,13 @@ def identity_of(options: WorkerOptions) -> Identity:
 
 def may_switch() -> bool:
     """Tell whether this process may take on any user and group; a container's root may lack that."""
+    # Others may have the capabilities too, but would keep them: only root gives them up by becoming somebody else.
+    if os.geteuid() != 0:
+        return False
     try:
         with open("/proc/self/status", encoding="ascii", errors="replace") as file:
             effective = next(int(line.split()[1], 16) for line in file if line.startswith("CapEff:"))
     except (OSError, StopIteration, ValueError):
-        return os.geteuid() == 0
+        return True  # no Linux
     needed = _CAP_SETGID | _CAP_SETUID
     return effective & needed == needed

@@ -6,6 +6,7 @@ cdef class AccessLog:
     cdef readonly object _pending
     cdef readonly object _add
     cdef readonly object _stream
+    cdef readonly object _file
     cdef readonly int _fd
     cdef readonly object _logger
     cdef readonly object _parent

@@ -15,6 +15,9 @@ from typing import Any, TextIO
 
 from trilithon.foundation.errors import ConfigError
 from trilithon.foundation.options import Options
+from trilithon.worker.log_file import LogFile, LogFileHandler, close_other_log_files, open_log_file, reopen_log_files
+
+__all__ = ["AccessLog", "configure", "open_access_log", "reopen_log_files"]
 
 ERROR_LOGGER = "trilithon.error"
 ACCESS_LOGGER = "trilithon.access"
@@ -73,11 +76,13 @@ class StandardErrorHandler(logging.Handler):
             self.handleError(record)
 
 
-def configure(options: Options) -> None:
-    """Set up the loggers `trilithon.error` and `trilithon.access`; idempotent.
+def configure(options: Options, owner: tuple[int, int] = (-1, -1)) -> None:
+    """Set up the loggers `trilithon.error` and `trilithon.access` and open their files; idempotent.
 
     Call it in the process that the server owns, before the application is loaded. Handlers that somebody set on these
-    loggers, or on `trilithon`, are kept and none is added. Raises `ConfigError` for a `log_config` that cannot be used.
+    loggers, or on `trilithon`, are kept, and standard error is added only where there are none. `owner` is the user and
+    the group that workers will open the files as, -1 for this process's own. Raises `ConfigError` for a `log_config`
+    or a file that cannot be used.
     """
     if options.log_config:
         _apply(options.log_config)
@@ -89,10 +94,29 @@ def configure(options: Options) -> None:
         error.setLevel(level)
     if access.level == logging.NOTSET:
         access.setLevel(logging.INFO)
-    if not _has_handlers(error):
+    if options.access_log_file and options.access_log != "off":
+        open_log_file(options.access_log_file, "access_log_file", owner)
+    for old in error.handlers[:]:
+        if isinstance(old, LogFileHandler) and old.file.path != options.log_file:
+            error.removeHandler(old)
+    close_other_log_files({options.log_file, options.access_log_file})
+    if options.log_file:
+        _write_to_file(error, open_log_file(options.log_file, "log_file", owner))
+    elif not _has_handlers(error):
         handler = StandardErrorHandler()
         handler.setFormatter(LineFormatter())
         error.addHandler(handler)
+
+
+def _write_to_file(logger: logging.Logger, file: LogFile) -> None:
+    """Have a logger write to a file, and no longer to standard error by our doing."""
+    if not any(isinstance(handler, LogFileHandler) for handler in logger.handlers):
+        handler = LogFileHandler(file)
+        handler.setFormatter(LineFormatter())
+        logger.addHandler(handler)
+    for old in logger.handlers[:]:
+        if isinstance(old, StandardErrorHandler):
+            logger.removeHandler(old)
 
 
 def read_log_config(path: str) -> dict[str, Any]:
@@ -122,25 +146,30 @@ def open_access_log(options: Options) -> "AccessLog | None":
     """
     _wake()
     form = options.access_log
+    path = options.access_log_file
     if form == "auto":
-        form = "common" if _has_handlers(logging.getLogger(ACCESS_LOGGER)) or _stderr_is_terminal() else "off"
-    return None if form == "off" else AccessLog(form)
+        is_wanted = path or _has_handlers(logging.getLogger(ACCESS_LOGGER)) or _stderr_is_terminal()
+        form = "common" if is_wanted else "off"
+    if form == "off":
+        return None
+    return AccessLog(form, file=open_log_file(path, "access_log_file") if path else None)
 
 
 class AccessLog:
     """Lines about finished exchanges, gathered by `record` and written together by `flush`.
 
     `form` is "common" (the Common Log Format and the duration in microseconds) or "json" (one object a line).
-    `stream` is where lines go, standard error without it. As soon as the logger `trilithon.access`, or `trilithon`,
-    has a handler, real log records go there instead. Any thread may call any method at any time.
+    `file`, or `stream`, is where lines go, standard error without it. As soon as the logger `trilithon.access`, or
+    `trilithon`, has a handler, real log records go there, beside a file. Any thread may call any method at any time.
     """
 
-    def __init__(self, form: str = "common", stream: TextIO | None = None) -> None:
+    def __init__(self, form: str = "common", stream: TextIO | None = None, file: LogFile | None = None) -> None:
         self._form = form
         self._pending: deque[_Record] = deque()
         self._add = self._pending.append
         self._stream = stream if stream is not None else sys.stderr
-        self._fd = _descriptor(self._stream)
+        self._file = file
+        self._fd = file.fd if file is not None else _descriptor(self._stream)
         self._logger = logging.getLogger(ACCESS_LOGGER)
         self._parent = logging.getLogger("trilithon")
         # Held while lines are formatted and written, so that lines of two threads do not mix; guards all below.
@@ -176,7 +205,9 @@ class AccessLog:
                 self._stamp = _common_stamp(now) if self._form == "common" else _json_stamp(now)
             if self._logger.handlers or self._parent.handlers:
                 self._hand_over(batch)
-            elif self._form == "common":
+                if self._file is None:
+                    return
+            if self._form == "common":
                 self._write("".join(self._common_lines(batch)))
             else:
                 self._write("".join(self._json_lines(batch)))
@@ -244,13 +275,17 @@ class AccessLog:
         except BlockingIOError:
             self._owe(data[done:])
             return
-        except (OSError, ValueError):
+        except (OSError, ValueError) as fault:
             # A full disk, a reader that is gone, a stream closed: lines are lost, requests are not.
+            if self._file is not None:
+                self._file.fail(fault)
             self._lost += data.count(b"\n", max(done, 1))
             if data[done - 1] != _LINE_FEED if done else data[0] == _LINE_FEED:
                 self._owed = b"\n"  # what follows must not join the line that was cut
             return
         if self._lost:
+            if self._file is not None:
+                self._file.is_failing = False
             lost, self._lost = self._lost, 0
             _complain(f"access log: {lost} lines were lost while it could not be written")
 
