@@ -1,5 +1,6 @@
 """The workers that a supervisor has, and what state each is in."""
 
+import socket
 import time
 from dataclasses import dataclass, field
 
@@ -14,6 +15,7 @@ class Worker:
     """One worker as its supervisor sees it.
 
     `serial` counts all workers there have ever been; `leaves_because` says, once it leaves or is to leave, why.
+    `mailbox` are the reading and the writing end of where others put connections for it.
     """
 
     serial: int
@@ -21,6 +23,7 @@ class Worker:
     place: int
     generation: int
     channel: Channel
+    mailbox: tuple[socket.socket, socket.socket]
     pid: int = 0
     state: WorkerState = WorkerState.STARTING
     born_at: float = field(default_factory=time.monotonic)
@@ -35,6 +38,12 @@ class Worker:
     def is_staying(self) -> bool:
         """Whether it serves or is about to, and has not been told to leave."""
         return self.state in (WorkerState.STARTING, WorkerState.READY)
+
+    def release(self) -> None:
+        """Close this process's ends of what leads to the worker; idempotent."""
+        self.channel.close()
+        for end in self.mailbox:
+            end.close()
 
 
 class Roster:
@@ -60,6 +69,7 @@ class Roster:
     def drop(self, worker: Worker) -> None:
         """Forget a worker that has ended."""
         self.workers.pop(worker.pid, None)
+        worker.release()
         self.free.append(worker.place)
 
     def all(self) -> list[Worker]:

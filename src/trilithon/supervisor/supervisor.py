@@ -17,8 +17,9 @@ from trilithon.foundation.scoreboard import SLOTS, Scoreboard, WorkerState
 from trilithon.foundation.version import VERSION
 from trilithon.net.binding import bind
 from trilithon.net.channel import Channel
+from trilithon.net.mailbox import mailbox_pair
 from trilithon.supervisor.backoff import Backoff
-from trilithon.supervisor.launcher import ForkLauncher, Launcher
+from trilithon.supervisor.launcher import Household, choose_launcher
 from trilithon.supervisor.reactor import Reactor, Timer
 from trilithon.supervisor.roster import LEAVING, Roster, Worker
 from trilithon.supervisor.turnover import Turnover
@@ -46,8 +47,11 @@ class Supervisor:
         self.roster = Roster(SLOTS)
         self.turnover = Turnover(self)
         self.backoff = Backoff()
-        self.launcher: Launcher = ForkLauncher(self.release_in_child)
         self.listening: list[socket.socket] = []
+        household = Household(
+            app, self.listening, self.scoreboard, self.reactor, self.release_in_child, self.worker_ended
+        )
+        self.launcher = choose_launcher(household, options)
         self.unix_paths: list[str] = []
         self.wanted = options.worker_count()
         self.generation = 1
@@ -83,10 +87,10 @@ class Supervisor:
             if address.path:
                 self.unix_paths.append(address.path)
 
-    def prepared(self, fault: str) -> None:
+    def prepared(self, fault: str, code: int) -> None:
         """Start the first workers, or end."""
         if fault:
-            self.fail(int(ExitCode.LOAD), fault)
+            self.fail(code, fault)
         else:
             self.fill()
 
@@ -106,7 +110,7 @@ class Supervisor:
         """Close, in a process that was forked off, what belongs to the supervisor alone."""
         self.reactor.close()
         for worker in self.roster.all():
-            worker.channel.close()
+            worker.release()
 
     def fail(self, code: int, reason: str) -> None:
         """End because the start failed, with its reason once."""
@@ -124,22 +128,33 @@ class Supervisor:
         slot = self.scoreboard.slot(place)
         slot.clear()
         self.roster.serial += 1
-        worker = Worker(self.roster.serial, slot, place, self.generation, here)
-        birth = Birth(self.app, self.options, place, self.generation, self.listening, there, self.scoreboard)
+        mailbox = mailbox_pair()
+        worker = Worker(self.roster.serial, slot, place, self.generation, here, mailbox)
+        birth = Birth(
+            self.app, self.options, place, self.generation, self.listening, there, self.scoreboard, mailbox[0]
+        )
         try:
             worker.pid = self.launcher.launch(birth)
         except OSError as error:
-            here.close()
-            self.roster.free.append(place)
+            self.roster.drop(worker)
             log.error("cannot start a worker: %s; trying again in %.0f s", error.strerror, self.backoff.ended(0.0))
             self.fill_later()
             return None
         finally:
             there.close()
+        self.introduce(worker)
         self.roster.enter(worker)
         self.reactor.add(here, lambda: self.hear(worker))
         log.debug("%s starts %s", worker, because)
         return worker
+
+    def introduce(self, newcomer: Worker) -> None:
+        """Let a new worker and the others know where to put connections for each other."""
+        for worker in self.roster.all():
+            worker.channel.send(
+                {"do": "peer", "slot": newcomer.place}, [end.fileno() for end in newcomer.mailbox[::-1]]
+            )
+            newcomer.channel.send({"do": "peer", "slot": worker.place}, [end.fileno() for end in worker.mailbox[::-1]])
 
     def fill(self) -> None:
         """Have as many workers as are wanted: start what is missing, retire what is too many."""
@@ -238,6 +253,13 @@ class Supervisor:
 
     def ended(self, pid: int, code: int) -> None:
         """Take note that a process has ended: `code` is its exit code, or minus the signal that ended it."""
+        if pid in self.roster.workers:
+            self.worker_ended(pid, code)
+        else:
+            self.launcher.child_ended(pid, code)
+
+    def worker_ended(self, pid: int, code: int) -> None:
+        """Take note that a worker's process has ended; see `ended`."""
         worker = self.roster.workers.get(pid)
         if worker is None:
             return
@@ -245,7 +267,6 @@ class Supervisor:
             for message, _ in worker.channel.receive():
                 self.take(worker, message)
         self.reactor.remove(worker.channel)
-        worker.channel.close()
         if worker in self.deadlines:
             self.deadlines.pop(worker).cancel()
         was_leaving = worker.state in LEAVING
@@ -253,6 +274,8 @@ class Supervisor:
         worker.state = WorkerState.EMPTY
         worker.slot.clear()
         self.roster.drop(worker)
+        for other in self.roster.all():
+            other.channel.send({"do": "unpeer", "slot": worker.place})
         if self.is_stopping:
             if not self.roster.workers:
                 self.reactor.stop()
@@ -322,7 +345,11 @@ class Supervisor:
         log.info("reloading")
         self.backoff.reset()
 
-        def go_on(fault: str) -> None:
+        former = self.generation
+
+        def go_on(fault: str, code: int) -> None:
+            if self.is_stopping:
+                fault = "the server stops"
             if fault:
                 finish(fault)
                 return
@@ -336,9 +363,11 @@ class Supervisor:
         def finish(fault: str) -> None:
             if fault:
                 self.options = before
+                self.generation = former
                 log.error("not reloaded, the workers that were there go on: %s", fault)
             else:
                 log.info("reloaded")
+            self.launcher.keep(self.generation)
             done(fault)
 
         self.launcher.prepare(generation, options, go_on)

@@ -32,7 +32,7 @@ class Birth:
 
     `app` is an object, a target or, with mounts, None; `loaded` is what a template process has imported already.
     `slot` is its place on the scoreboard, `listening` the sockets that it accepts from, `channel` its way to speak with
-    the supervisor.
+    the supervisor, `mailbox` where other workers put connections for it.
     """
 
     app: Any
@@ -42,6 +42,7 @@ class Birth:
     listening: list[socket.socket]
     channel: Channel
     scoreboard: Scoreboard
+    mailbox: socket.socket | None = None
     loaded: list[tuple[str, Loaded]] = field(default_factory=list)
 
 
@@ -81,6 +82,10 @@ class Member:
         self.slot = birth.scoreboard.slot(birth.slot)
         self.server = Server(birth.app, birth.options, birth.listening)
         self.server.loaded = list(birth.loaded)
+        if birth.mailbox is not None and birth.options.balance != "shared":
+            self.server.join(birth.scoreboard, birth.slot, birth.mailbox)
+        else:
+            self.server.slot = self.slot
         self.task: asyncio.Task[None] | None = None
         self.is_leaving = False
 
@@ -144,6 +149,11 @@ class Member:
             self.leave(True)
         elif what == "stop":
             self.leave(False)
+        elif what == "peer":
+            writing, reading = (socket.socket(fileno=fd) for fd in fds)
+            self.server.add_peer(message["slot"], writing, reading)
+        elif what == "unpeer":
+            self.server.remove_peer(message["slot"])
 
     def terminate(self, number: int) -> None:
         """Stop gracefully, by SIGTERM."""
