@@ -19,9 +19,12 @@ from trilithon.net.binding import bind
 from trilithon.net.channel import Channel
 from trilithon.net.mailbox import mailbox_pair
 from trilithon.supervisor.backoff import Backoff
+from trilithon.supervisor.identity import identity_of
 from trilithon.supervisor.launcher import Household, choose_launcher
+from trilithon.supervisor.pid_file import PidFile
 from trilithon.supervisor.reactor import Reactor, Timer
 from trilithon.supervisor.roster import LEAVING, Roster, Worker
+from trilithon.supervisor.systemd import Notifier
 from trilithon.supervisor.turnover import Turnover
 from trilithon.worker.member import Birth
 
@@ -42,6 +45,9 @@ class Supervisor:
         self.app = app
         self.options = options
         self.reread = reread
+        self.identity = identity_of(options)
+        self.pid_file = PidFile(options.pid_file) if options.pid_file else None
+        self.notifier = Notifier(os.environ)
         self.reactor = Reactor()
         self.scoreboard = Scoreboard.create()
         self.roster = Roster(SLOTS)
@@ -65,6 +71,10 @@ class Supervisor:
 
     def run(self) -> int:
         """Serve until told to stop; raises BindError and ConfigError before anything is started."""
+        if self.options.umask:
+            os.umask(self.identity.umask)
+        if self.pid_file is not None:
+            self.pid_file.write()
         self.bind()
         try:
             self.reactor.handle_signals([signal.SIGCHLD], self.reap)
@@ -74,6 +84,7 @@ class Supervisor:
             self.reactor.handle_signals([signal.SIGTTIN], lambda number: self.scale(self.wanted + 1))
             self.reactor.handle_signals([signal.SIGTTOU], lambda number: self.scale(self.wanted - 1))
             self.reactor.handle_signals([signal.SIGUSR1], lambda number: self.reopen())
+            self.give_sign_of_life()
             self.launcher.prepare(self.generation, self.options, self.prepared)
             self.reactor.run()
         finally:
@@ -102,9 +113,17 @@ class Supervisor:
         for path in self.unix_paths:
             with contextlib.suppress(OSError):
                 os.unlink(path)
+        if self.pid_file is not None:
+            self.pid_file.remove()
         self.reactor.release_signals()
         self.reactor.close()
         self.scoreboard.close()
+
+    def give_sign_of_life(self) -> None:
+        """Feed the watchdog of the service manager, where it has one."""
+        if self.notifier.interval_s:
+            self.notifier.watchdog()
+            self.reactor.later(self.notifier.interval_s, self.give_sign_of_life)
 
     def release_in_child(self) -> None:
         """Close, in a process that was forked off, what belongs to the supervisor alone."""
@@ -235,6 +254,7 @@ class Supervisor:
         log.debug("%s serves", worker)
         if not self.has_started and len(self.roster.ready()) >= self.wanted:
             self.has_started = True
+            self.notifier.ready(serves)
             log.info("%s, with %d worker%s", serves, self.wanted, "" if self.wanted == 1 else "s")
         self.turnover.became_ready(worker)
         if not worker.is_staying and worker.state is WorkerState.READY:
@@ -311,6 +331,7 @@ class Supervisor:
         """End all workers, then the supervisor: gracefully, or at once."""
         if not self.is_stopping:
             log.info("stopping%s", " at once" if is_quick else "")
+            self.notifier.stopping()
         self.is_stopping = True
         self.turnover.clear()
         if not self.roster.workers:
@@ -343,6 +364,7 @@ class Supervisor:
             log.warning("bind has changed: new addresses need an upgrade (SIGUSR2) or a start anew")
         generation = max(self.generation, *(worker.generation for worker in self.roster.all()), 0) + 1
         log.info("reloading")
+        self.notifier.reloading()
         self.backoff.reset()
 
         former = self.generation
@@ -367,6 +389,7 @@ class Supervisor:
                 log.error("not reloaded, the workers that were there go on: %s", fault)
             else:
                 log.info("reloaded")
+            self.notifier.ready()
             self.launcher.keep(self.generation)
             done(fault)
 
