@@ -1,90 +1,109 @@
-"""How a worker's process comes to be: forked from the supervisor."""
+"""How a worker's process comes to be: the ways there are, and the choice between them."""
 
 import atexit
-import logging
-import os
-import signal
+import socket
 import sys
-import threading
-import traceback
 from collections.abc import Callable
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Any, NoReturn, Protocol
 
-from trilithon.foundation.exit_codes import ExitCode
 from trilithon.foundation.options import Options
-from trilithon.worker.member import Birth, live
+from trilithon.foundation.scoreboard import Scoreboard
+from trilithon.supervisor.newborn import MEANINGS, begin, fork, handled_signals, work
+from trilithon.supervisor.reactor import Reactor
+from trilithon.worker.member import Birth
+
+Outcome = Callable[[str, int], None]
+"""Called with "" and 0, or with why something failed and the exit code that stands for it."""
+
+
+@dataclass(slots=True)
+class Household:
+    """What workers come from: the application and the sockets that all of them share, and their supervisor's own.
+
+    `release` closes, in a process that was forked, what belongs to the supervisor alone. `ended` takes the process id
+    and the exit code of a worker that is no child of the supervisor itself, minus the signal that ended it.
+    """
+
+    app: Any
+    listening: Callable[[], list[socket.socket]]
+    scoreboard: Scoreboard
+    reactor: Reactor
+    release: Callable[[], None]
+    ended: Callable[[int, int], None]
 
 
 class Launcher(Protocol):
     """A way to start workers."""
 
-    def prepare(self, generation: int, options: Options, done: Callable[[str], None]) -> None:
-        """Get ready to start workers of a generation; calls `done` with "" then, or with why it cannot be."""
+    def prepare(self, generation: int, options: Options, done: Outcome) -> None:
+        """Get ready to start workers of a generation; `done` may be called at once, or later."""
 
     def launch(self, birth: Birth) -> int:
-        """Start a worker and return its process id; raises OSError. The caller closes its own copies."""
+        """Start a worker of a generation that was prepared and return its process id; raises OSError.
+
+        The caller closes its own copies.
+        """
+
+    def keep(self, generation: int) -> None:
+        """Forget how to start workers of other generations: a reload is over."""
+
+    def child_ended(self, pid: int, code: int) -> None:
+        """Take note that a child of the supervisor has ended that is no worker; see Household for the code."""
 
     def close(self) -> None:
         """Release what is held for further workers."""
 
 
 class ForkLauncher:
-    """Forks workers from the supervisor, which has not imported the application: each worker imports it itself.
+    """Forks workers from the supervisor, which has not imported the application: each worker imports it itself."""
 
-    `release` is called in the child, to close there what belongs to the supervisor alone.
-    """
+    def __init__(self, household: Household) -> None:
+        self.household = household
 
-    def __init__(self, release: Callable[[], None]) -> None:
-        self.release = release
-
-    def prepare(self, generation: int, options: Options, done: Callable[[str], None]) -> None:
+    def prepare(self, generation: int, options: Options, done: Outcome) -> None:
         """See Launcher: there is nothing to prepare."""
-        done("")
+        done("", 0)
 
     def launch(self, birth: Birth) -> int:
         """Fork; see Launcher."""
-        sys.stdout.flush()
-        sys.stderr.flush()
-        # A signal that comes before the child has its own handlers must not be taken for the supervisor.
-        signals = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-        try:
-            pid = os.fork()
-            if pid == 0:
-                be_born(birth, self.release, signals)
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, signals)
-        return pid
+
+        def child(mask: set[int]) -> NoReturn:
+            # What the supervisor does at its end is not the worker's to do.
+            atexit._clear()
+            self.household.release()
+            begin(mask, handled_signals(), MEANINGS)
+            work(birth)
+
+        return fork(child)
+
+    def keep(self, generation: int) -> None:
+        """See Launcher."""
+
+    def child_ended(self, pid: int, code: int) -> None:
+        """See Launcher."""
 
     def close(self) -> None:
         """See Launcher."""
 
 
-def be_born(birth: Birth, release: Callable[[], None], signals: set[int]) -> None:
-    """Live as a worker in a process that was just forked, then end it; never returns."""
-    code = int(ExitCode.UNEXPECTED)
-    try:
-        # What the supervisor does at its end is not the worker's to do.
-        atexit._clear()
-        signal.set_wakeup_fd(-1)
-        for number in signal.valid_signals():
-            if signal.getsignal(number) not in (signal.SIG_DFL, signal.SIG_IGN, None):
-                signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
-        release()
-        signal.pthread_sigmask(signal.SIG_SETMASK, signals)
-        code = live(birth)
-        end_interpreter()
-    except SystemExit as end:
-        code = end.code if isinstance(end.code, int) else int(end.code is not None)
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        os._exit(code)
+def choose_launcher(household: Household, options: Options) -> Launcher:
+    """Return the way to start workers that the options ask for; raises ConfigError."""
+    # Imported where they are chosen: most supervisors need neither.
+    if options.preload:
+        from trilithon.supervisor.nursery import TemplateLauncher
+
+        return TemplateLauncher(household)
+    if options.start_method == "spawn" or (options.start_method == "auto" and not is_fork_safe(household.app)):
+        from trilithon.supervisor.spawning import SpawnLauncher
+
+        return SpawnLauncher(household)
+    return ForkLauncher(household)
 
 
-def end_interpreter() -> None:
-    """Do what the interpreter does at its end, without unwinding into the frames that the fork copied."""
-    threading._shutdown()  # type: ignore[attr-defined]
-    atexit._run_exitfuncs()
-    logging.shutdown()
-    sys.stdout.flush()
-    sys.stderr.flush()
+def is_fork_safe(app: Any) -> bool:
+    """Tell whether to fork where nothing is said: system libraries of macOS do not bear it.
+
+    An application that is given as an object can only be forked.
+    """
+    return sys.platform != "darwin" or not (app is None or isinstance(app, str))
