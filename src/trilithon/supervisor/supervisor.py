@@ -55,7 +55,7 @@ class Supervisor:
         self.backoff = Backoff()
         self.listening: list[socket.socket] = []
         household = Household(
-            app, self.listening, self.scoreboard, self.reactor, self.release_in_child, self.worker_ended
+            app, lambda: self.listening, self.scoreboard, self.reactor, self.release_in_child, self.worker_ended
         )
         self.launcher = choose_launcher(household, options)
         self.unix_paths: list[str] = []
@@ -73,10 +73,10 @@ class Supervisor:
         """Serve until told to stop; raises BindError and ConfigError before anything is started."""
         if self.options.umask:
             os.umask(self.identity.umask)
-        if self.pid_file is not None:
-            self.pid_file.write()
-        self.bind()
         try:
+            if self.pid_file is not None:
+                self.pid_file.write()
+            self.bind()
             self.reactor.handle_signals([signal.SIGCHLD], self.reap)
             self.reactor.handle_signals([signal.SIGTERM, signal.SIGINT], self.stop_by_signal)
             self.reactor.handle_signals([signal.SIGQUIT], lambda number: self.stop(True))
