@@ -147,6 +147,14 @@ def children(pid):
     return sorted(found)
 
 
+def is_alive(pid):
+    """Tell whether a process runs; one whose parent has not yet taken note of its end does not."""
+    try:
+        return Path("/proc", str(pid), "stat").read_text().rpartition(") ")[2][0] != "Z"
+    except OSError:
+        return False
+
+
 def until(condition, what):
     """Wait until a condition holds that no line of a log tells; returns its value."""
     deadline = time.monotonic() + DEADLINE_S

@@ -4,7 +4,7 @@ import os
 import signal
 
 import pytest
-from service import children, until
+from service import children, is_alive, until
 
 pytestmark = pytest.mark.real
 
@@ -25,7 +25,7 @@ def test_workers_serve_and_a_stop_ends_them_all(launch, target):
     workers = pids_of(service, 2)
     assert {int(service.get()[1]) for _ in range(8)} <= set(workers)
     assert service.stop() == 0
-    assert not [pid for pid in workers if os.path.exists(f"/proc/{pid}")]
+    assert not [pid for pid in workers if is_alive(pid)]
     assert "ERROR" not in service.log
 
 
@@ -115,6 +115,6 @@ def test_workers_end_when_their_supervisor_is_killed(launch):
     workers = pids_of(service, 2)
     service.send(signal.SIGKILL)
     service.process.wait()
-    until(lambda: not [pid for pid in workers if os.path.exists(f"/proc/{pid}")], "the workers' end")
+    until(lambda: not [pid for pid in workers if is_alive(pid)], "the workers' end")
     assert "the supervisor is gone: this worker ends" in service.log
     assert not children(service.pid)

@@ -19,6 +19,7 @@ from trilithon.net.binding import bind
 from trilithon.net.channel import Channel
 from trilithon.net.mailbox import mailbox_pair
 from trilithon.supervisor.backoff import Backoff
+from trilithon.supervisor.developing import Developing, for_development
 from trilithon.supervisor.identity import identity_of
 from trilithon.supervisor.launcher import Household, choose_launcher
 from trilithon.supervisor.pid_file import PidFile
@@ -43,7 +44,7 @@ class Supervisor:
 
     def __init__(self, app: Any, options: Options, reread: Callable[[], Options] | None = None) -> None:
         self.app = app
-        self.options = options
+        self.options = options = for_development(options) if options.reload else options
         self.reread = reread
         self.identity = identity_of(options)
         self.pid_file = PidFile(options.pid_file) if options.pid_file else None
@@ -66,6 +67,8 @@ class Supervisor:
         self.exit_code = int(ExitCode.OK)
         self.deadlines: dict[Worker, Timer] = {}
         self.refill: Timer | None = None
+        self.newborn: Worker | None = None
+        self.developing = Developing(self) if options.reload else None
 
     # The life of the supervisor.
 
@@ -85,6 +88,8 @@ class Supervisor:
             self.reactor.handle_signals([signal.SIGTTOU], lambda number: self.scale(self.wanted - 1))
             self.reactor.handle_signals([signal.SIGUSR1], lambda number: self.reopen())
             self.give_sign_of_life()
+            if self.developing is not None:
+                self.developing.start()
             self.launcher.prepare(self.generation, self.options, self.prepared)
             self.reactor.run()
         finally:
@@ -107,6 +112,8 @@ class Supervisor:
 
     def close(self) -> None:
         """Release everything."""
+        if self.developing is not None:
+            self.developing.close()
         self.launcher.close()
         for sock in self.listening:
             sock.close()
@@ -128,8 +135,14 @@ class Supervisor:
     def release_in_child(self) -> None:
         """Close, in a process that was forked off, what belongs to the supervisor alone."""
         self.reactor.close()
+        if self.developing is not None:
+            self.developing.release()
         for worker in self.roster.all():
             worker.release()
+        if self.newborn is not None:
+            # Its ends of the supervisor's; it would never hear that the supervisor is gone.
+            self.newborn.channel.close()
+            self.newborn.mailbox[1].close()
 
     def fail(self, code: int, reason: str) -> None:
         """End because the start failed, with its reason once."""
@@ -152,6 +165,9 @@ class Supervisor:
         birth = Birth(
             self.app, self.options, place, self.generation, self.listening, there, self.scoreboard, mailbox[0]
         )
+        if self.developing is not None:
+            birth.trouble = self.developing.trouble
+        self.newborn = worker
         try:
             worker.pid = self.launcher.launch(birth)
         except OSError as error:
@@ -160,6 +176,7 @@ class Supervisor:
             self.fill_later()
             return None
         finally:
+            self.newborn = None
             there.close()
         self.introduce(worker)
         self.roster.enter(worker)
@@ -178,7 +195,7 @@ class Supervisor:
     def fill(self) -> None:
         """Have as many workers as are wanted: start what is missing, retire what is too many."""
         self.refill = None
-        if self.is_stopping:
+        if self.is_stopping or (self.developing is not None and not self.developing.may_hire()):
             return
         successor = self.turnover.successor
         staying = [worker for worker in self.roster.staying() if worker is not successor]
@@ -238,8 +255,10 @@ class Supervisor:
             self.became_ready(worker, message["serves"])
         elif what == "failed":
             worker.failure = (message["code"], message["reason"])
+            if self.developing is not None:
+                self.developing.failed(worker)
         elif what == "leaving":
-            self.set_deadline(worker, END_S)
+            self.set_deadline(worker, END_S if self.developing is None else QUICK_S)
             if worker.is_staying:
                 worker.state = WorkerState.STOPPING  # by itself, or by a signal
                 self.fill()
@@ -256,6 +275,8 @@ class Supervisor:
             self.has_started = True
             self.notifier.ready(serves)
             log.info("%s, with %d worker%s", serves, self.wanted, "" if self.wanted == 1 else "s")
+        if self.developing is not None:
+            self.developing.became_ready(worker)
         self.turnover.became_ready(worker)
         if not worker.is_staying and worker.state is WorkerState.READY:
             self.retire(worker, worker.leaves_because)
@@ -308,6 +329,8 @@ class Supervisor:
     def lost(self, worker: Worker, code: int, was_starting: bool) -> None:
         """Say that a worker ended unasked, and wait before the next one when it lived for a short time only."""
         how = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
+        if was_starting and self.developing is not None and self.developing.excuses(worker, how):
+            return
         if worker.failure is not None and not self.has_started:
             self.fail(*worker.failure)
             return
@@ -353,6 +376,9 @@ class Supervisor:
         if self.is_stopping:
             done("the server stops")
             return
+        if self.developing is not None:
+            done(self.developing.reload())
+            return
         before = self.options
         try:
             options = self.reread() if self.reread is not None else before
@@ -394,6 +420,13 @@ class Supervisor:
             done(fault)
 
         self.launcher.prepare(generation, options, go_on)
+
+    def renew(self, options: Options) -> None:
+        """Use these options for the workers of a new generation, and start what is missing; for development."""
+        self.options = options
+        self.generation += 1
+        self.backoff.reset()
+        self.fill()
 
     def scale(self, count: int) -> None:
         """Have so many workers, at least one."""
