@@ -110,6 +110,11 @@ class Watcher:
             self.process.wait()
             self.process = None
 
+    def release(self) -> None:
+        """Close, in a process that was forked off the supervisor, the supervisor's end."""
+        if self.channel is not None:
+            self.channel.close()
+
     def close(self) -> None:
         """End the process and start no other; idempotent."""
         self.closed = True

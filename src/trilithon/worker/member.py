@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import gc
 import logging
 import os
@@ -25,6 +26,9 @@ from trilithon.worker.signals import Signals
 
 log = logging.getLogger("trilithon.error")
 
+# The faults that are the application's, and a development server's to show.
+SHOWN = (ExitCode.LOAD, ExitCode.STARTUP, ExitCode.UNEXPECTED)
+
 
 @dataclass(slots=True)
 class Birth:
@@ -32,7 +36,8 @@ class Birth:
 
     `app` is an object, a target or, with mounts, None; `loaded` is what a template process has imported already.
     `slot` is its place on the scoreboard, `listening` the sockets that it accepts from, `channel` its way to speak with
-    the supervisor, `mailbox` where other workers put connections for it.
+    the supervisor, `mailbox` where other workers put connections for it. `trouble` says, in development, why the worker
+    before this one ended; nothing is loaded then.
     """
 
     app: Any
@@ -44,6 +49,7 @@ class Birth:
     scoreboard: Scoreboard
     mailbox: socket.socket | None = None
     loaded: list[tuple[str, Loaded]] = field(default_factory=list)
+    trouble: str = ""
 
 
 def live(birth: Birth) -> int:
@@ -54,6 +60,8 @@ def live(birth: Birth) -> int:
     member = Member(birth)
     try:
         configure(birth.options)
+        if birth.trouble:
+            raise StartupError(birth.trouble)
         member.serve()
     except LoadError as error:
         return member.fail(ExitCode.LOAD, explain(error))
@@ -65,12 +73,7 @@ def live(birth: Birth) -> int:
         return member.fail(ExitCode.STARTUP, f"trilithon: the application's start-up failed: {error}")
     except Exception:
         return member.fail(ExitCode.UNEXPECTED, traceback.format_exc())
-    if member.server.cut_off:
-        logging.shutdown()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(ExitCode.OK)
-    return int(ExitCode.OK)
+    return member.end()
 
 
 class Member:
@@ -80,14 +83,22 @@ class Member:
         self.birth = birth
         self.channel = birth.channel
         self.slot = birth.scoreboard.slot(birth.slot)
-        self.server = Server(birth.app, birth.options, birth.listening)
+        # A start-up that fails closes its sockets; in development others are needed then.
+        self.spare = [sock.dup() for sock in birth.listening] if birth.options.reload else []
+        self.server = self.make_server(birth.app, birth.options, birth.listening)
         self.server.loaded = list(birth.loaded)
-        if birth.mailbox is not None and birth.options.balance != "shared":
-            self.server.join(birth.scoreboard, birth.slot, birth.mailbox)
-        else:
-            self.server.slot = self.slot
         self.task: asyncio.Task[None] | None = None
         self.is_leaving = False
+
+    def make_server(self, app: Any, options: Options, listening: list[socket.socket]) -> Server:
+        """Make a server that has this worker's place among the others."""
+        birth = self.birth
+        server = Server(app, options, listening)
+        if birth.mailbox is not None and options.balance != "shared":
+            server.join(birth.scoreboard, birth.slot, birth.mailbox)
+        else:
+            server.slot = self.slot
+        return server
 
     def serve(self) -> None:
         """Serve in an event loop of its own; raises what `Server.start` raises."""
@@ -126,9 +137,34 @@ class Member:
         await self.server.serve_on()
 
     def fail(self, code: ExitCode, reason: str) -> int:
-        """Tell the supervisor why the start failed; returns the exit code."""
+        """Tell the supervisor why the start failed, in development browsers as well; returns the exit code."""
         self.channel.send({"say": "failed", "code": int(code), "reason": reason})
+        fault = sys.exception()
+        if self.birth.options.reload and code in SHOWN and fault is not None:
+            self.show(fault, reason)
+            return self.end()
         return int(code)
+
+    def show(self, fault: BaseException, reason: str) -> None:
+        """Serve a page about a fault in place of the application, until told to leave."""
+        # Imported here because it is for development alone.
+        from trilithon.worker.error_page import ErrorPage
+        from trilithon.worker.fault_report import report
+
+        options = dataclasses.replace(self.birth.options, mounts=(), lifespan="off", root_path="")
+        page = ErrorPage(report(fault, reason))
+        self.server = self.make_server(page, options, self.spare)
+        self.server.loaded = [("", Loaded(page, "asgi", "a fault of the application"))]
+        self.serve()
+
+    def end(self) -> int:
+        """Return the exit code after serving; ends the process where threads hang on requests that were cut off."""
+        if self.server.cut_off:
+            logging.shutdown()
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(ExitCode.OK)
+        return int(ExitCode.OK)
 
     def hear(self) -> None:
         """Take what the supervisor says."""
