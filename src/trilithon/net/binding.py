@@ -180,17 +180,18 @@ def bind_unix(address: Address, terms: BindTerms) -> socket.socket:
 
 @dataclass(frozen=True, slots=True)
 class SocketFile:
-    """The file of a Unix socket of ours; `device` and `inode` tell it from one that another server put there."""
+    """The file of a Unix socket of ours; `mark` tells it from one that another server put there.
+
+    The mark has the time as well: a file system may give the number of a removed file to the next one.
+    """
 
     path: str
-    device: int
-    inode: int
+    mark: tuple[int, int, int]
 
     def remove(self) -> None:
         """Remove the file if it is still this one; idempotent, never raises."""
         try:
-            now = os.lstat(self.path)
-            if (now.st_dev, now.st_ino) == (self.device, self.inode):
+            if mark_of(self.path) == self.mark:
                 os.unlink(self.path)
         except OSError:
             pass  # somebody else has removed it, or may only
@@ -204,11 +205,16 @@ def socket_files(addresses: Sequence[Address]) -> list[SocketFile]:
             # The working directory may be another one when the file is removed.
             path = os.path.abspath(address.path)
             try:
-                now = os.lstat(path)
+                files.append(SocketFile(path, mark_of(path)))
             except OSError:
                 continue  # removed already; there is nothing for us to remove
-            files.append(SocketFile(path, now.st_dev, now.st_ino))
     return files
+
+
+def mark_of(path: str) -> tuple[int, int, int]:
+    """Return what tells a file from others that had its path before, or will have; raises OSError."""
+    status = os.lstat(path)
+    return status.st_dev, status.st_ino, status.st_mtime_ns
 
 
 def remove_stale(path: str) -> None:
