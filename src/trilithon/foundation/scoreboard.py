@@ -291,6 +291,10 @@ class Slot:
 
     # Readers.
 
+    def requests(self) -> int:
+        """Return the number of requests that have begun."""
+        return self.cells.read(REQUESTS)
+
     def in_flight(self) -> int:
         """Return the number of requests that have begun and not ended."""
         return max(0, self.cells.read(REQUESTS) - self.cells.read(ENDED))

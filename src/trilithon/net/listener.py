@@ -4,7 +4,7 @@ import errno
 import logging
 import socket
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from trilithon.net.arrival import Doorway
 from trilithon.net.binding import unix_name
@@ -18,6 +18,37 @@ ACCEPT_BATCH = 64
 RETRY_S = 1.0
 # Errors of one connection that was gone before it was accepted: the next one may be fine.
 GONE = frozenset({errno.ECONNABORTED, errno.EPROTO, errno.EPERM, errno.ENETDOWN, errno.EHOSTUNREACH, errno.ENETUNREACH})
+
+
+class Entrance(Protocol):
+    """What connections come in by: a Listener, or a mailbox that other workers put them into."""
+
+    paused: bool
+
+    def accept(self) -> None:
+        """Take in what waits, up to a bound; the rest is reported again in the next turn."""
+
+    def pause(self) -> None:
+        """Leave what comes where it is."""
+
+    def resume(self) -> None:
+        """Take in again."""
+
+    def retry(self, now: float) -> None:
+        """Take in again when a pause for want of descriptors is over."""
+
+    def close(self) -> None:
+        """Take in no more."""
+
+
+class Placer(Protocol):
+    """Who decides which worker an accepted connection goes to."""
+
+    def place(self, listener: "Listener", sock: socket.socket, address: Any) -> bool:
+        """Take an accepted connection for another worker; returns False when it is for this one."""
+
+    def dispatch(self) -> None:
+        """Hand over what was placed."""
 
 
 class Listener:
@@ -41,9 +72,17 @@ class Listener:
         self.retry_at = 0.0
         self.family = sock.family
         self.address = sock.getsockname()
+        self.door = str(self.address)
+        self.placer: Placer | None = None
 
     def accept(self) -> None:
         """Accept what waits, at most a batch; the rest is reported again in the next turn."""
+        self.accept_batch()
+        if self.placer is not None:
+            self.placer.dispatch()
+
+    def accept_batch(self) -> None:
+        """Accept until nothing waits, or enough is accepted."""
         for _ in range(ACCEPT_BATCH):
             if self.paused:
                 return
@@ -64,6 +103,8 @@ class Listener:
     def welcome(self, sock: socket.socket, address: Any) -> None:
         """Set an accepted socket up and hand it to the engine."""
         try:
+            if self.placer is not None and self.placer.place(self, sock, address):
+                return
             sock.setblocking(False)
             peer = self.identify(sock, address)
             connection = Connection(self.owner, sock)

@@ -6,6 +6,7 @@ import json
 import logging
 import select
 import socket
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -19,7 +20,8 @@ MAX_PARCELS = 64
 MAX_BYTES = 65536
 # Messages of one turn: a worker that is showered with connections serves those it has in between.
 MAX_MESSAGES = 16
-PACKETS = getattr(socket, "SOCK_SEQPACKET", socket.SOCK_DGRAM) if hasattr(socket, "MSG_CMSG_CLOEXEC") else socket.SOCK_DGRAM
+# Linux keeps but ten datagrams in a queue, packets as many as there is memory for.
+PACKETS = socket.SOCK_SEQPACKET if sys.platform == "linux" else socket.SOCK_DGRAM
 CLOEXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 ROOM = socket.CMSG_SPACE(MAX_PARCELS * array.array("i").itemsize)
 
@@ -158,7 +160,8 @@ class Neighbour:
     """Another worker's mailbox: both ends, so that what a stuck or dead worker leaves in it can be taken back.
 
     `slot` is that worker's place on the scoreboard. `sent` counts the connections that were sent since it was last
-    seen to collect, `seen` is its count of collected messages by then, `since` the time of the first of them.
+    seen to collect, `seen` is its count of collected messages by then, `since` the time of the first of them. It is
+    given nothing until `shunned_until`.
     """
 
     def __init__(self, slot: int, writing: socket.socket, reading: socket.socket) -> None:
@@ -170,6 +173,7 @@ class Neighbour:
         self.sent = 0
         self.seen = 0
         self.since = 0.0
+        self.shunned_until = 0.0
 
     def send(self, parcels: Sequence[Parcel]) -> bool:
         """Hand connections over, MAX_PARCELS at most; returns False when the mailbox is full or gone.

@@ -9,7 +9,7 @@ from trilithon.wire.terms cimport Terms
 cdef class Http1(Http1Sender):
     cdef readonly object partial
     cdef readonly int empty_lines
-    cdef readonly long requests
+    cdef public long requests
 
     cpdef Exchange receive(self, bytes data)
     @cython.locals(exchange=Exchange, receiver=Receiver)

@@ -12,7 +12,7 @@ from typing import Any
 from trilithon.foundation.errors import ConfigError, StartupError
 from trilithon.foundation.leaf import COMPILED
 from trilithon.foundation.options import Options
-from trilithon.foundation.scoreboard import CREW, Slot
+from trilithon.foundation.scoreboard import CREW, Scoreboard, Slot
 from trilithon.foundation.tls_options import uses_tls
 from trilithon.foundation.version import VERSION
 from trilithon.gateway.asgi import AsgiGateway, adapt_asgi2
@@ -21,9 +21,11 @@ from trilithon.gateway.lifespan import Lifespan
 from trilithon.gateway.mount import Mount, Router, normal_prefix
 from trilithon.gateway.wsgi import WsgiGateway
 from trilithon.net.arrival import Doorway
+from trilithon.net.balance import Balancer
 from trilithon.net.binding import SocketFile, bind_all, is_local, socket_files, spell
 from trilithon.net.certificates import TlsStore, open_store
 from trilithon.net.engine import Engine
+from trilithon.net.mailbox import Neighbour
 from trilithon.wire.exchange import Exchange, describe
 from trilithon.wire.forwarded import Forwarding
 from trilithon.wire.hosts import AllowedHosts
@@ -64,6 +66,7 @@ class Server:
         self.loop: asyncio.AbstractEventLoop | None = None
         self.idle_until = 0.0
         self.slot: Slot | None = None
+        self.balancer: Balancer | None = None
         self.stopping = asyncio.Event()
         self.emptied = asyncio.Event()
         self.cut_off = 0
@@ -80,6 +83,21 @@ class Server:
         for prefix, target, factory in places:
             loaded = load(target, interface=options.interface, factory=factory, app_dir=options.app_dir)
             self.loaded.append((prefix, loaded))
+
+    def join(self, scoreboard: Scoreboard, slot: int, mailbox: socket.socket) -> None:
+        """Share the load with other workers from `start` on; `mailbox` is the reading end of this worker's own."""
+        self.slot = scoreboard.slot(slot)
+        self.balancer = Balancer(scoreboard, slot, mailbox)
+
+    def add_peer(self, slot: int, writing: socket.socket, reading: socket.socket) -> None:
+        """Share the load with the worker in a slot, whose mailbox has these ends."""
+        if self.balancer is not None:
+            self.balancer.add(Neighbour(slot, writing, reading))
+
+    def remove_peer(self, slot: int) -> None:
+        """Share no more with a worker that is gone, and serve what it had not yet taken."""
+        if self.balancer is not None:
+            self.balancer.remove(slot)
 
     async def serve(self) -> None:
         """Start, serve until `stop` is called, then close."""
@@ -215,6 +233,9 @@ class Server:
         first = loop_engine if loop_engine is not None else crew_engine
         if first is not None:
             first.store = self.store
+            if self.balancer is not None:
+                for engine in dict.fromkeys((first, *self.engines())):
+                    self.balancer.attend(engine)
             for sock in self.sockets:
                 first.listen(sock, self.doorway(sock, terms))
         if self.looping is not None:
