@@ -255,6 +255,10 @@ class Supervisor:
             self.became_ready(worker, message["serves"])
         elif what == "failed":
             worker.failure = (message["code"], message["reason"])
+            # A thread that the application has left running would keep the process.
+            self.set_deadline(worker, END_S)
+        elif what == "hung":
+            self.replace_hung(worker, "see its report")
             if self.developing is not None:
                 self.developing.failed(worker)
         elif what == "leaving":
@@ -265,6 +269,14 @@ class Supervisor:
         elif what == "recycle" and worker.is_staying:
             log.info("%s is replaced: %s", worker, message["reason"])
             self.turnover.replace(worker, message["reason"])
+
+    def replace_hung(self, worker: Worker, because: str) -> None:
+        """End a worker that serves nobody any more, and start another one."""
+        if worker.is_staying:
+            worker.state = worker.slot.state = WorkerState.HUNG
+            self.kill(worker, f"it hangs, {because}")
+            self.turnover.ended(worker)
+            self.fill()
 
     def became_ready(self, worker: Worker, serves: str) -> None:
         """Take note that a worker serves."""
@@ -310,7 +322,7 @@ class Supervisor:
         self.reactor.remove(worker.channel)
         if worker in self.deadlines:
             self.deadlines.pop(worker).cancel()
-        was_leaving = worker.state in LEAVING
+        was_leaving = worker.state in LEAVING or worker.state is WorkerState.HUNG
         was_starting = worker.state is WorkerState.STARTING
         worker.state = WorkerState.EMPTY
         worker.slot.clear()
