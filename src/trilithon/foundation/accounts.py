@@ -1,9 +1,7 @@
-"""Users and groups of the system, by name or number, and how a process becomes another user."""
+"""Users and groups of the system, by name or number, as options name them."""
 
 import grp
-import os
 import pwd
-from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
 
 from trilithon.foundation.errors import ConfigError
@@ -17,52 +15,6 @@ class User:
     gid: int = -1
     name: str = ""
     home: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """Who a process is to be: a user, their groups, a mask of file modes; -1 leaves what is there."""
-
-    user: User = User(-1)
-    gid: int = -1
-    umask: int = -1
-    is_switched: bool = False
-
-    def assume(self, environ: MutableMapping[str, str]) -> None:
-        """Become this user for good, with HOME, USER and LOGNAME in `environ`; raises ConfigError.
-
-        Call it once in a worker, when it holds what only the old user may open and before foreign code runs.
-        """
-        if self.umask >= 0:
-            os.umask(self.umask)
-        if not self.is_switched:
-            return
-        try:
-            # Groups first: a process that has become the user may not change them any more.
-            if self.user.name:
-                os.initgroups(self.user.name, self.gid)
-            else:
-                os.setgroups([self.gid])
-            os.setgid(self.gid)
-            os.setuid(self.user.uid)
-        except OSError as error:
-            raise ConfigError("user", self.spell(), f"cannot be taken on: {error.strerror}") from None
-        environ.update(self.variables(environ))
-
-    def variables(self, environ: Mapping[str, str]) -> dict[str, str]:
-        """Return what a login would set; a home left as another user's would be searched for settings in vain."""
-        if not self.user.name or self.user.uid == 0:
-            return {}
-        wanted = {"HOME": self.user.home, "USER": self.user.name, "LOGNAME": self.user.name}
-        return {name: value for name, value in wanted.items() if value and environ.get(name) != value}
-
-    def owner(self) -> tuple[int, int]:
-        """Return the ids that files of the workers belong to, -1 for what need not change."""
-        return (self.user.uid, self.gid) if self.is_switched else (-1, -1)
-
-    def spell(self) -> str:
-        """Return the user's name, or number."""
-        return self.user.name or str(self.user.uid)
 
 
 def find_user(text: str, option: str) -> User:

@@ -12,6 +12,7 @@ from typing import Any
 
 from trilithon.foundation.errors import ConfigError
 from trilithon.foundation.exit_codes import ExitCode
+from trilithon.foundation.identity import identity_of
 from trilithon.foundation.options import Options
 from trilithon.foundation.scoreboard import SLOTS, Scoreboard, WorkerState
 from trilithon.foundation.version import VERSION
@@ -20,7 +21,6 @@ from trilithon.net.channel import Channel
 from trilithon.net.mailbox import mailbox_pair
 from trilithon.supervisor.backoff import Backoff
 from trilithon.supervisor.developing import Developing, for_development
-from trilithon.supervisor.identity import identity_of
 from trilithon.supervisor.launcher import Household, choose_launcher
 from trilithon.supervisor.pid_file import PidFile
 from trilithon.supervisor.reactor import Reactor, Timer

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 from trilithon.foundation.errors import ConfigError, LoadError
 from trilithon.foundation.exit_codes import ExitCode
+from trilithon.foundation.identity import identity_of
 from trilithon.foundation.options import Options
 from trilithon.net.channel import Channel
 from trilithon.supervisor.import_report import report, report_native_threads
@@ -71,6 +72,7 @@ class Template:
         try:
             configure(self.options)
             self.server.open_certificates()
+            identity_of(self.options).assume(os.environ)
             with self.watch:
                 self.server.load()
         except LoadError as error:

@@ -15,14 +15,15 @@ from typing import Any
 
 from trilithon.foundation.errors import BindError, ConfigError, LoadError, StartupError
 from trilithon.foundation.exit_codes import ExitCode
+from trilithon.foundation.identity import identity_of
 from trilithon.foundation.options import Options
 from trilithon.foundation.scoreboard import Scoreboard, WorkerState
 from trilithon.net.channel import Channel
 from trilithon.worker.loader import Loaded, explain
-from trilithon.worker.logs import configure
+from trilithon.worker.logs import configure, reopen_log_files
 from trilithon.worker.running import leave_loop, loop_factory
 from trilithon.worker.server import Server
-from trilithon.worker.signals import Signals
+from trilithon.worker.signals import ReopeningSignal, Signals
 
 log = logging.getLogger("trilithon.error")
 
@@ -60,9 +61,13 @@ def live(birth: Birth) -> int:
     member = Member(birth)
     try:
         configure(birth.options)
+        # What the worker's user may not read or open is read and opened by now: certificates, log files.
+        member.server.open_certificates()
+        identity_of(birth.options).assume(os.environ)
         if birth.trouble:
             raise StartupError(birth.trouble)
-        member.serve()
+        with member.reopening:
+            member.serve()
     except LoadError as error:
         return member.fail(ExitCode.LOAD, explain(error))
     except BindError as error:
@@ -88,6 +93,7 @@ class Member:
         self.server = self.make_server(birth.app, birth.options, birth.listening)
         self.server.loaded = list(birth.loaded)
         self.task: asyncio.Task[None] | None = None
+        self.reopening = ReopeningSignal()
         self.is_leaving = False
 
     def make_server(self, app: Any, options: Options, listening: list[socket.socket]) -> Server:
@@ -111,7 +117,7 @@ class Member:
         server = self.server
         server.load()
         needs_loop = any(loaded.interface != "wsgi" for _, loaded in server.loaded)
-        loop = loop_factory(server.options.loop, needs_loop)()
+        self.reopening.loop = loop = loop_factory(server.options.loop, needs_loop)()
         asyncio.set_event_loop(loop)
         try:
             self.task = loop.create_task(self.run())
@@ -190,6 +196,8 @@ class Member:
             self.server.add_peer(message["slot"], writing, reading)
         elif what == "unpeer":
             self.server.remove_peer(message["slot"])
+        elif what == "reopen":
+            reopen_log_files()
 
     def terminate(self, number: int) -> None:
         """Stop gracefully, by SIGTERM."""

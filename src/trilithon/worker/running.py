@@ -15,7 +15,7 @@ from trilithon.foundation.options import Options
 from trilithon.worker.loader import explain
 from trilithon.worker.logs import configure
 from trilithon.worker.server import Server
-from trilithon.worker.signals import Signals
+from trilithon.worker.signals import ReopeningSignal, Signals
 
 log = logging.getLogger("trilithon.error")
 
@@ -27,10 +27,13 @@ def run_server(app: Any, options: Options) -> int:
 
     Ends the process itself where requests had to be cut off, whose threads would otherwise keep it alive.
     """
+    if options.umask:
+        os.umask(int(options.umask, 8))
     configure(options)
     server = Server(app, options)
     try:
-        serve_until_signal(server)
+        with ReopeningSignal() as reopening:
+            serve_until_signal(server, reopening)
     except LoadError as error:
         return tell(explain(error), ExitCode.LOAD)
     except BindError as error:
@@ -62,11 +65,11 @@ def tell(message: str, code: ExitCode) -> int:
     return int(code)
 
 
-def serve_until_signal(server: Server) -> None:
+def serve_until_signal(server: Server, reopening: ReopeningSignal) -> None:
     """Run a server in an event loop of its own; raises what `Server.start` raises."""
     server.load()
     needs_loop = any(loaded.interface != "wsgi" for _, loaded in server.loaded)
-    loop = loop_factory(server.options.loop, needs_loop)()
+    reopening.loop = loop = loop_factory(server.options.loop, needs_loop)()
     asyncio.set_event_loop(loop)
     try:
         task = loop.create_task(serve(server))

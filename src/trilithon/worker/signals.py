@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from types import FrameType
 from typing import Any
 
+from trilithon.worker.log_file import reopen_log_files
+
 
 class Signals:
     """Handles signals while a loop runs: each number's call gets the number.
@@ -59,3 +61,32 @@ class Signals:
     def handle(self, number: int, frame: FrameType | None) -> None:
         """Take a signal."""
         self.calls[number](number)
+
+
+class ReopeningSignal:
+    """SIGUSR1 opens the log files anew while this context lasts.
+
+    Enter it before the application is loaded: one that wants the signal for itself, to print stacks by, gets it. `loop`
+    is to be set once there is one. Does nothing outside the main thread, nor where somebody handles the signal already.
+    """
+
+    def __init__(self) -> None:
+        self.loop: asyncio.AbstractEventLoop | None = None
+
+    def __enter__(self) -> "ReopeningSignal":
+        is_main = threading.current_thread() is threading.main_thread()
+        if is_main and signal.getsignal(signal.SIGUSR1) == signal.SIG_DFL:
+            signal.signal(signal.SIGUSR1, self.handle)
+        return self
+
+    def __exit__(self, *fault: object) -> None:
+        if signal.getsignal(signal.SIGUSR1) == self.handle:
+            signal.signal(signal.SIGUSR1, signal.SIG_DFL)
+
+    def handle(self, number: int, frame: FrameType | None) -> None:
+        """Open the files anew between two callbacks of the loop: this may have interrupted one that writes to them."""
+        if self.loop is None:
+            reopen_log_files()
+        else:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: all is over
+                self.loop.call_soon_threadsafe(reopen_log_files)
