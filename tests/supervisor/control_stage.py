@@ -110,7 +110,7 @@ def staged(path, listener=None):
     finally:
         stage.call(stage.reactor.stop)
         thread.join()
-        stage.control.close(unlink=listener is None)
+        stage.control.close()
         stage.reactor.close()
 
 

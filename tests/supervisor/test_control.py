@@ -97,15 +97,6 @@ def test_a_path_that_is_too_long_is_told(tmp_path):
         open_listener(str(tmp_path / ("x" * 200)))
 
 
-def test_the_file_goes_with_the_server_unless_another_took_over(path):
-    with staged(path) as stage:
-        stage.call(lambda: stage.control.close(unlink=False))
-        assert os.path.exists(path)
-    with staged(path):
-        pass
-    assert not os.path.exists(path)
-
-
 def test_a_listener_goes_on_under_another_program(path):
     listener = open_listener(path)
     copy = socket.socket(fileno=os.dup(listener.fileno()))
@@ -189,7 +180,7 @@ def test_stop_is_answered_and_lasts_until_the_end(stage):
         with pytest.raises(BlockingIOError):
             client.recv(1)
         client.settimeout(20)
-        stage.call(lambda: stage.control.close(unlink=True))
+        stage.call(lambda: stage.control.close())
         assert client.recv(1) == b""
 
 

@@ -19,7 +19,8 @@ pytestmark = pytest.mark.real
 
 SOURCE = Path(errors.__file__).resolve().parents[2]
 WORKER = {
-    "slot": 2,
+    "worker": 2,
+    "slot": 0,
     "pid": 4711,
     "state": "ready",
     "generation": 3,
@@ -27,13 +28,12 @@ WORKER = {
     "requests": 1234567,
     "in_flight": 4,
     "queued": 0,
-    "connections": {"http1": 10, "http2": 2, "websocket": 0},
+    "connections": {"all": 13, "http1": 10, "http2": 2, "websocket": 0},
     "rss_bytes": 52428800,
     "loop_lag_s": 0.00042,
     "p50_s": 0.0021,
     "p99_s": 0.25,
-    "restarts": 1,
-    "reason": "hung for 60 s",
+    "reason": "reload",
 }
 STATUS = {
     "supervisor": {
@@ -44,7 +44,8 @@ STATUS = {
         "wanted": 2,
         "restarts": 1,
         "addresses": ["127.0.0.1:8000"],
-        "fault": "",
+        "recent": [{"ago_s": 65.2, "what": "worker 1 (pid 8) ended by SIGKILL"}],
+        "upgrade": "",
     },
     "workers": [WORKER],
 }
@@ -90,10 +91,10 @@ def test_status_is_a_table(stage, tmp_path):
     assert lines[0] == "trilithon 1.2, supervisor 99, up 2d7h, reloading, workers: 1 of 2, replaced: 1"
     assert lines[1] == "listening: 127.0.0.1:8000"
     assert " ".join(lines[3].split()) == (
-        "slot pid state gen age requests active queued connections memory lag p50 p99 restarts"
+        "worker pid state gen age requests active queued connections memory lag p50 p99"
     )
-    assert " ".join(lines[4].split()) == "2 4711 ready 3 1h2m 1234567 4 0 http1:10 http2:2 50M 420us 2.1ms 250ms 1"
-    assert lines[6] == "worker 2: hung for 60 s"
+    assert " ".join(lines[4].split()) == "2 4711 ready 3 1h2m 1234567 4 0 13 http1:10 http2:2 50M 420us 2.1ms 250ms"
+    assert lines[6:] == ["worker 2 leaves: reload", "1m5s ago: worker 1 (pid 8) ended by SIGKILL"]
 
 
 def test_status_may_be_json(stage, tmp_path):
@@ -106,7 +107,7 @@ def test_status_may_be_json(stage, tmp_path):
 
 def test_a_table_of_little(tmp_path):
     assert table({}) == "trilithon -, supervisor -, up -, -, workers: 0 of 0, replaced: 0"
-    assert table({"workers": [{}]}).splitlines()[-1].split() == ["-"] * 8 + ["0"] + ["-"] * 5
+    assert table({"workers": [{}]}).splitlines()[-1].split() == ["-"] * 8 + ["0"] + ["-"] * 4
 
 
 @pytest.mark.parametrize(
@@ -211,7 +212,7 @@ def test_reload_need_not_wait(stage, tmp_path):
 def test_a_server_that_ends_before_it_answers(stage, tmp_path):
     with begin(tmp_path, "--socket", stage.path, "reload") as process:
         stage.commands.wait_for("reload")
-        stage.call(lambda: stage.control.close(unlink=True))
+        stage.call(lambda: stage.control.close())
         _, err = process.communicate(timeout=50)
     assert process.returncode == 6
     assert "ended before it answered" in err
@@ -221,7 +222,7 @@ def test_stop_waits_for_the_end(stage, tmp_path):
     with begin(tmp_path, "--socket", stage.path, "stop") as process:
         stage.commands.wait_for("stop", False)
         assert process.poll() is None
-        stage.call(lambda: stage.control.close(unlink=True))
+        stage.call(lambda: stage.control.close())
         assert process.communicate(timeout=50) == ("stopped\n", "")
     assert process.returncode == 0
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 _COLUMNS = (
-    "slot",
+    "worker",
     "pid",
     "state",
     "gen",
@@ -17,10 +17,10 @@ _COLUMNS = (
     "lag",
     "p50",
     "p99",
-    "restarts",
 )
 _LEFT = {"state", "connections"}
 _MISSING = "-"
+_RECENT = 5
 
 
 def table(status: Mapping[str, Any]) -> str:
@@ -35,8 +35,13 @@ def table(status: Mapping[str, Any]) -> str:
     rows = [row(worker) for worker in workers]
     if rows:
         lines += ["", *columns([_COLUMNS, *rows])]
-    reasons = [f"worker {worker.get('slot')}: {worker['reason']}" for worker in workers if worker.get("reason")]
-    reasons += [f"last fault: {supervisor['fault']}"] if supervisor.get("fault") else []
+    reasons = [
+        f"worker {worker.get('worker')} leaves: {worker['reason']}" for worker in workers if worker.get("reason")
+    ]
+    for end in supervisor.get("recent", [])[-_RECENT:]:
+        reasons.append(f"{span(end.get('ago_s'))} ago: {str(end.get('what')).splitlines()[0]}")
+    if supervisor.get("upgrade"):
+        reasons.append(f"upgrade: {supervisor['upgrade']}")
     return "\n".join([*lines, *([""] if reasons else []), *reasons])
 
 
@@ -53,9 +58,10 @@ def headline(supervisor: Mapping[str, Any], running: int) -> str:
 def row(worker: Mapping[str, Any]) -> list[str]:
     """Return the cells of one worker, in the order of the columns."""
     connections = worker.get("connections") or {}
-    told = " ".join(f"{protocol}:{count}" for protocol, count in connections.items() if count)
+    kinds = [f"{protocol}:{number}" for protocol, number in connections.items() if number and protocol != "all"]
+    told = " ".join([str(connections.get("all", 0)), *kinds])
     return [
-        count(worker.get("slot")),
+        count(worker.get("worker")),
         count(worker.get("pid")),
         str(worker.get("state") or _MISSING),
         count(worker.get("generation")),
@@ -63,12 +69,11 @@ def row(worker: Mapping[str, Any]) -> list[str]:
         count(worker.get("requests")),
         count(worker.get("in_flight")),
         count(worker.get("queued")),
-        told or "0",
+        told,
         size(worker.get("rss_bytes")),
         moment(worker.get("loop_lag_s")),
         moment(worker.get("p50_s")),
         moment(worker.get("p99_s")),
-        count(worker.get("restarts")),
     ]
 
 

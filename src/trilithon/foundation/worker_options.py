@@ -84,6 +84,12 @@ class WorkerOptions(ProxyOptions):
     pid_file: str = row(
         "", Section.WORKERS, "File that holds the supervisor's process id while it runs.", metavar="PATH"
     )
+    upgrade_standby_s: float = row(
+        60.0,
+        Section.WORKERS,
+        "Time in which the program before an upgrade stands by, without workers, as the way back.",
+        zero="it leaves at once",
+    )
     user: str = row("", Section.WORKERS, "User, by name or number, that workers run as.", metavar="USER")
     group: str = row("", Section.WORKERS, "Group, by name or number, that workers run as.", metavar="GROUP")
     umask: str = row(

@@ -1,6 +1,5 @@
 """The control socket: the commands of `trilithon ctl`, taken on a Unix socket and answered by the supervisor."""
 
-import contextlib
 import errno
 import json
 import logging
@@ -90,6 +89,9 @@ class ControlSocket:
 
     def __init__(self, path: str, reactor: Reactor, commands: Commands, listener: socket.socket | None = None) -> None:
         self.path = path
+        self.place = os.path.abspath(path)
+        # Not when another program has taken the same socket over.
+        self.is_ours = True
         self.reactor = reactor
         self.commands = commands
         self.clients: set[Client] = set()
@@ -112,15 +114,18 @@ class ControlSocket:
             self.timer = None
         self.reactor.remove(self.listener)
 
-    def close(self, unlink: bool) -> None:
-        """Take no more clients and let go of those who wait; with `unlink` the file goes too."""
+    def close(self) -> None:
+        """Take no more clients and let go of those who wait; the file is left to whoever made it."""
         self.pause()
         for client in list(self.clients):
             client.close()
-        if unlink and owns(self.listener, self.path):
-            with contextlib.suppress(OSError):
-                os.unlink(self.path)
         self.listener.close()
+
+    def close_in_child(self) -> None:
+        """Close the descriptors in a process that was forked off, which has no reactor."""
+        self.listener.close()
+        for client in self.clients:
+            client.sock.close()
 
     def accept(self) -> None:
         """Take the clients that wait to be taken."""
@@ -345,14 +350,6 @@ def open_listener(path: str) -> socket.socket:
             reason = "a running server listens there; stop it or choose another path"
         raise BindError("control_socket", path, reason) from None
     return sock
-
-
-def owns(listener: socket.socket, path: str) -> bool:
-    """Tell whether the file at `path` is the one that a listening socket was bound to."""
-    try:
-        return listener.getsockname() == path and stat.S_ISSOCK(os.lstat(path).st_mode)
-    except OSError:
-        return False
 
 
 def peer_uid(sock: socket.socket) -> int:

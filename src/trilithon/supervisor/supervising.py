@@ -1,11 +1,13 @@
 """Serving under a supervisor as the whole program; and when one is needed."""
 
+import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from trilithon.foundation.errors import BindError, ConfigError
 from trilithon.foundation.exit_codes import ExitCode
 from trilithon.foundation.options import Options
+from trilithon.supervisor.heritage import VARIABLE, Heritage, inherit
 from trilithon.supervisor.supervisor import Supervisor
 from trilithon.worker.logs import configure
 from trilithon.worker.running import run_server, tell
@@ -23,7 +25,7 @@ SUPERVISED = (
     "reload",
 )
 # What a service manager sets for those who are to speak with it.
-SERVICE_VARIABLES = ("LISTEN_FDS", "NOTIFY_SOCKET")
+SERVICE_VARIABLES = ("LISTEN_FDS", "NOTIFY_SOCKET", VARIABLE)
 
 
 def is_needed(options: Options, environ: Mapping[str, str]) -> bool:
@@ -43,9 +45,18 @@ def serve(app: Any, options: Options, environ: Mapping[str, str], reread: Callab
 def supervise(app: Any, options: Options, reread: Callable[[], Options] | None = None) -> int:
     """Serve in workers until told to stop; returns the exit code, every fault told in one message."""
     configure(options)
+    heritage = None
     try:
-        return Supervisor(app, options, reread).run()
+        heritage = inherit(os.environ)
+        return Supervisor(app, options, reread, heritage).run()
     except BindError as error:
-        return tell(f"trilithon: {error}", ExitCode.BIND)
+        return fail(heritage, f"trilithon: {error}", ExitCode.BIND)
     except ConfigError as error:
-        return tell(f"trilithon: {error}", ExitCode.USAGE)
+        return fail(heritage, f"trilithon: {error}", ExitCode.USAGE)
+
+
+def fail(heritage: Heritage | None, message: str, code: ExitCode) -> int:
+    """Print a fault, tell it to the program before an upgrade, and return its exit code."""
+    if heritage is not None:
+        heritage.channel.send({"say": "failed", "reason": message})
+    return tell(message, code)

@@ -3,11 +3,10 @@
 import contextlib
 import logging
 import os
-import platform
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from trilithon.foundation.errors import ConfigError
@@ -15,18 +14,20 @@ from trilithon.foundation.exit_codes import ExitCode
 from trilithon.foundation.identity import identity_of
 from trilithon.foundation.options import Options
 from trilithon.foundation.scoreboard import SLOTS, Scoreboard, WorkerState
-from trilithon.foundation.version import VERSION
-from trilithon.net.binding import bind
 from trilithon.net.channel import Channel
 from trilithon.net.mailbox import mailbox_pair
 from trilithon.supervisor.backoff import Backoff
+from trilithon.supervisor.chronicle import Chronicle
 from trilithon.supervisor.developing import Developing, for_development
+from trilithon.supervisor.heritage import Heritage
 from trilithon.supervisor.launcher import Household, choose_launcher
 from trilithon.supervisor.pid_file import PidFile
 from trilithon.supervisor.reactor import Reactor, Timer
 from trilithon.supervisor.roster import LEAVING, Roster, Worker
+from trilithon.supervisor.succession import Succession
 from trilithon.supervisor.systemd import Notifier
 from trilithon.supervisor.turnover import Turnover
+from trilithon.supervisor.vigil import LOOK_S, Vigil
 from trilithon.worker.member import Birth
 
 log = logging.getLogger("trilithon.error")
@@ -39,10 +40,13 @@ QUICK_S = 1.0
 class Supervisor:
     """One thread, no application: starts workers on sockets that it owns, and keeps as many as are wanted.
 
-    `reread` returns the options anew for a reload. `run` returns the exit code.
+    `reread` returns the options anew for a reload, `heritage` is what the program before an upgrade left. `run` returns
+    the exit code.
     """
 
-    def __init__(self, app: Any, options: Options, reread: Callable[[], Options] | None = None) -> None:
+    def __init__(
+        self, app: Any, options: Options, reread: Callable[[], Options] | None, heritage: Heritage | None = None
+    ) -> None:
         self.app = app
         self.options = options = for_development(options) if options.reload else options
         self.reread = reread
@@ -59,16 +63,19 @@ class Supervisor:
             app, lambda: self.listening, self.scoreboard, self.reactor, self.release_in_child, self.worker_ended
         )
         self.launcher = choose_launcher(household, options)
-        self.unix_paths: list[str] = []
         self.wanted = options.worker_count()
         self.generation = 1
         self.has_started = False
         self.is_stopping = False
+        self.is_resting = False  # another program serves
         self.exit_code = int(ExitCode.OK)
         self.deadlines: dict[Worker, Timer] = {}
         self.refill: Timer | None = None
+        self.chronicle = Chronicle()
+        self.succession = Succession(self, heritage)
         self.newborn: Worker | None = None
         self.developing = Developing(self) if options.reload else None
+        self.vigil = Vigil(options.hang_timeout_s, self.replace_hung)
 
     # The life of the supervisor.
 
@@ -77,17 +84,17 @@ class Supervisor:
         if self.options.umask:
             os.umask(self.identity.umask)
         try:
-            if self.pid_file is not None:
-                self.pid_file.write()
-            self.bind()
+            self.succession.open()
             self.reactor.handle_signals([signal.SIGCHLD], self.reap)
-            self.reactor.handle_signals([signal.SIGTERM, signal.SIGINT], self.stop_by_signal)
-            self.reactor.handle_signals([signal.SIGQUIT], lambda number: self.stop(True))
-            self.reactor.handle_signals([signal.SIGHUP], lambda number: self.reload())
-            self.reactor.handle_signals([signal.SIGTTIN], lambda number: self.scale(self.wanted + 1))
-            self.reactor.handle_signals([signal.SIGTTOU], lambda number: self.scale(self.wanted - 1))
-            self.reactor.handle_signals([signal.SIGUSR1], lambda number: self.reopen())
+            self.on([signal.SIGTERM, signal.SIGINT], self.stop_by_signal)
+            self.on([signal.SIGQUIT], lambda number: self.stop(True))
+            self.on([signal.SIGHUP], lambda number: self.reload())
+            self.on([signal.SIGTTIN], lambda number: self.scale(self.wanted + 1))
+            self.on([signal.SIGTTOU], lambda number: self.scale(self.wanted - 1))
+            self.on([signal.SIGUSR1], lambda number: self.reopen())
+            self.on([signal.SIGUSR2], lambda number: self.succession.upgrade_by_signal())
             self.give_sign_of_life()
+            self.keep_vigil()
             if self.developing is not None:
                 self.developing.start()
             self.launcher.prepare(self.generation, self.options, self.prepared)
@@ -96,12 +103,10 @@ class Supervisor:
             self.close()
         return self.exit_code
 
-    def bind(self) -> None:
-        """Listen on all addresses; raises BindError."""
-        for address in self.options.addresses():
-            self.listening += bind(address, self.options.backlog)
-            if address.path:
-                self.unix_paths.append(address.path)
+    def on(self, numbers: Iterable[int], handler: Callable[[int], None]) -> None:
+        """Have signals handled, unless an upgrade gives them another meaning."""
+        takes = self.succession.upgrade.takes
+        self.reactor.handle_signals(numbers, lambda number: None if takes(number) else handler(number))
 
     def prepared(self, fault: str, code: int) -> None:
         """Start the first workers, or end."""
@@ -115,13 +120,7 @@ class Supervisor:
         if self.developing is not None:
             self.developing.close()
         self.launcher.close()
-        for sock in self.listening:
-            sock.close()
-        for path in self.unix_paths:
-            with contextlib.suppress(OSError):
-                os.unlink(path)
-        if self.pid_file is not None:
-            self.pid_file.remove()
+        self.succession.close()
         self.reactor.release_signals()
         self.reactor.close()
         self.scoreboard.close()
@@ -132,9 +131,16 @@ class Supervisor:
             self.notifier.watchdog()
             self.reactor.later(self.notifier.interval_s, self.give_sign_of_life)
 
+    def keep_vigil(self) -> None:
+        """Look for workers that hang, once a second."""
+        self.vigil.timeout_s = self.options.hang_timeout_s
+        self.vigil.look(self.roster.ready())
+        self.reactor.later(LOOK_S, self.keep_vigil)
+
     def release_in_child(self) -> None:
         """Close, in a process that was forked off, what belongs to the supervisor alone."""
         self.reactor.close()
+        self.succession.close_in_child()
         if self.developing is not None:
             self.developing.release()
         for worker in self.roster.all():
@@ -148,8 +154,10 @@ class Supervisor:
         """End because the start failed, with its reason once."""
         if self.exit_code == ExitCode.OK:
             self.exit_code = code
-            os.write(2, (reason.rstrip("\n") + "\n").encode(errors="backslashreplace"))
-        self.stop(True)
+            if not self.succession.failed(reason):
+                os.write(2, (reason.rstrip("\n") + "\n").encode(errors="backslashreplace"))
+        # Next to the program before an upgrade, workers that could start serve already.
+        self.stop(not self.succession.is_heir())
 
     # Workers.
 
@@ -195,7 +203,7 @@ class Supervisor:
     def fill(self) -> None:
         """Have as many workers as are wanted: start what is missing, retire what is too many."""
         self.refill = None
-        if self.is_stopping or (self.developing is not None and not self.developing.may_hire()):
+        if self.is_stopping or self.is_resting or (self.developing is not None and not self.developing.may_hire()):
             return
         successor = self.turnover.successor
         staying = [worker for worker in self.roster.staying() if worker is not successor]
@@ -221,8 +229,13 @@ class Supervisor:
     def dismiss(self, worker: Worker, because: str, message: dict[str, Any], state: WorkerState) -> None:
         """Tell a worker to leave, and end it when it takes too long."""
         worker.leaves_because = because
+        if worker.state is WorkerState.STARTING:
+            # One that imports its application hears nothing, but for the signal, which ends it there and then.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(worker.pid, signal.SIGTERM)
+        else:
+            worker.channel.send(message)
         worker.state = state
-        worker.channel.send(message)
         options = self.options
         self.set_deadline(worker, options.graceful_timeout_s + options.lifespan_timeout_s + END_S)
 
@@ -255,12 +268,11 @@ class Supervisor:
             self.became_ready(worker, message["serves"])
         elif what == "failed":
             worker.failure = (message["code"], message["reason"])
-            # A thread that the application has left running would keep the process.
-            self.set_deadline(worker, END_S)
+            if self.developing is None or not self.developing.failed(worker):
+                # A thread that the application has left running would keep the process.
+                self.set_deadline(worker, END_S)
         elif what == "hung":
-            self.replace_hung(worker, "see its report")
-            if self.developing is not None:
-                self.developing.failed(worker)
+            self.replace_hung(worker, message["report"])
         elif what == "leaving":
             self.set_deadline(worker, END_S if self.developing is None else QUICK_S)
             if worker.is_staying:
@@ -285,11 +297,14 @@ class Supervisor:
         log.debug("%s serves", worker)
         if not self.has_started and len(self.roster.ready()) >= self.wanted:
             self.has_started = True
-            self.notifier.ready(serves)
+            if self.succession.started():
+                self.notifier.ready(serves)
             log.info("%s, with %d worker%s", serves, self.wanted, "" if self.wanted == 1 else "s")
         if self.developing is not None:
             self.developing.became_ready(worker)
         self.turnover.became_ready(worker)
+        if len(self.roster.ready()) >= self.wanted:
+            self.succession.upgrade.all_ready()
         if not worker.is_staying and worker.state is WorkerState.READY:
             self.retire(worker, worker.leaves_because)
 
@@ -308,7 +323,7 @@ class Supervisor:
         """Take note that a process has ended: `code` is its exit code, or minus the signal that ended it."""
         if pid in self.roster.workers:
             self.worker_ended(pid, code)
-        else:
+        elif not self.succession.upgrade.child_ended(pid, code):
             self.launcher.child_ended(pid, code)
 
     def worker_ended(self, pid: int, code: int) -> None:
@@ -330,9 +345,11 @@ class Supervisor:
         for other in self.roster.all():
             other.channel.send({"do": "unpeer", "slot": worker.place})
         if self.is_stopping:
-            if not self.roster.workers:
-                self.reactor.stop()
+            self.end_if_empty()
             return
+        self.chronicle.ended(worker, code, was_leaving)
+        if was_starting:
+            self.succession.upgrade.worker_failed(worker.failure[1] if worker.failure else f"{worker} ended")
         if not was_leaving:
             self.lost(worker, code, was_starting)
         self.turnover.ended(worker)
@@ -356,6 +373,28 @@ class Supervisor:
         when = f"in {delay_s:g} s" if delay_s else "now"
         log.error("%s ended %s; another one starts %s%s", worker, how, when, reason)
 
+    def retire_all(self, because: str) -> None:
+        """Retire all workers."""
+        for worker in self.roster.staying():
+            self.retire(worker, because)
+
+    def start_workers(self) -> None:
+        """Start as many workers as are wanted, when another program has served meanwhile."""
+        self.backoff.reset()
+        self.launcher.prepare(self.generation, self.options, self.resumed)
+
+    def resumed(self, fault: str, code: int) -> None:
+        """Start workers again, or leave it to the other program."""
+        if fault:
+            self.succession.upgrade.worker_failed(fault)
+        else:
+            self.fill()
+
+    def end_if_empty(self) -> None:
+        """End when there is no worker any more."""
+        if not self.roster.workers:
+            self.reactor.stop()
+
     # What people ask for.
 
     def stop_by_signal(self, number: int) -> None:
@@ -367,10 +406,10 @@ class Supervisor:
         if not self.is_stopping:
             log.info("stopping%s", " at once" if is_quick else "")
             self.notifier.stopping()
+            self.succession.stopping()
         self.is_stopping = True
         self.turnover.clear()
-        if not self.roster.workers:
-            self.reactor.stop()
+        self.end_if_empty()
         for worker in self.roster.all():
             if is_quick:
                 with contextlib.suppress(ProcessLookupError):
@@ -451,10 +490,6 @@ class Supervisor:
         """Have log files opened again, here and in all workers."""
         for worker in self.roster.all():
             worker.channel.send({"do": "reopen"})
-
-    def describe(self) -> str:
-        """Return what runs here, for people."""
-        return f"trilithon {VERSION}, Python {platform.python_version()}"
 
 
 def ignore_outcome(fault: str) -> None:
