@@ -22,8 +22,8 @@ cdef class Slot:
     cdef int place(self) except -1
     @cython.locals(at=cython.p_longlong, elapsed=cython.longlong, place=int)
     cpdef end(self, long long mark, int status, double began)
-    @cython.locals(at=cython.p_longlong, place=int)
-    cpdef enter(self, long long mark)
+    @cython.locals(at=cython.p_longlong, place=int, thread=cython.ulong)
+    cpdef unsigned long enter(self, long long mark) except? 0
     cpdef leave(self)
     @cython.locals(at=cython.p_longlong)
     cpdef rest(self, int engine, long long connections, long long queued)

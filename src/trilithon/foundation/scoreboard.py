@@ -211,13 +211,15 @@ class Slot:
         if at[MARK_NUMBER + place] == mark:
             at[MARK_BEGAN + place] = 0
 
-    def enter(self, mark: int) -> None:
-        """Note that this thread calls the application for a request."""
+    def enter(self, mark: int) -> int:
+        """Note that this thread calls the application for a request; returns which thread that is."""
         at = self.cells.at
+        thread = this_thread()
         at[CALLS] += 1
         place = mark & (MARKS - 1)
         if at[MARK_NUMBER + place] == mark:
-            at[MARK_THREAD + place] = this_thread()
+            at[MARK_THREAD + place] = thread
+        return thread
 
     def leave(self) -> None:
         """Note that a call has come back."""
@@ -294,6 +296,14 @@ class Slot:
     def requests(self) -> int:
         """Return the number of requests that have begun."""
         return self.cells.read(REQUESTS)
+
+    def beat_us(self, engine: int) -> int:
+        """Return when an engine was last known to be alive, zero for one that is not there."""
+        return self.cells.read(BEAT_AT + engine)
+
+    def watched_us(self) -> int:
+        """Return when the watchdog was last known to be alive, zero for never."""
+        return self.cells.read(WATCHED_AT)
 
     def in_flight(self) -> int:
         """Return the number of requests that have begun and not ended."""

@@ -68,6 +68,7 @@ cdef class Exchange:
     cdef public str root_path
     cdef readonly list body
     cdef readonly Py_ssize_t body_bytes
+    cdef readonly Py_ssize_t received_bytes
     cdef public object inbound
     cdef public object outbound
     cdef readonly ResponseHead response
@@ -79,6 +80,7 @@ cdef class Exchange:
     cdef public bint ticks
     cdef public double opened_at
     cdef public long long mark
+    cdef public unsigned long thread
 
     cpdef feed(self, bytes data)
     @cython.locals(receiver=Receiver)

@@ -232,7 +232,7 @@ class Exchange:
     """One request and its response.
 
     `gateway`, `root_path` and `mounted_at`, the part of it that a mount adds, are set by whoever routed it,
-    `connection` and `mark` by whoever received it: to a gateway they mean nothing.
+    `connection` and `mark` by whoever received it, `thread` by whoever runs its call: to a gateway they mean nothing.
     `status` is the one that went out, 499 when the client left before any, 0 while there is none. `ticks` is set by
     a receiver that wants `tick` called.
     The gateway reads `head`, `peer` and the body, then calls `respond` once, `write` any number of times and `end`
@@ -251,6 +251,7 @@ class Exchange:
         self.mounted_at = ""
         self.body: list[bytes] = []
         self.body_bytes = 0
+        self.received_bytes = 0
         self.inbound = OPEN
         self.outbound = FRESH
         self.response: ResponseHead | None = None
@@ -262,6 +263,7 @@ class Exchange:
         self.ticks = False
         self.opened_at = 0.0
         self.mark = -1
+        self.thread = 0
 
     # Inbound, called by the carrier.
 
@@ -269,6 +271,7 @@ class Exchange:
         """Add received content."""
         self.body.append(data)
         self.body_bytes += len(data)
+        self.received_bytes += len(data)
 
     def lose(self) -> None:
         """The client is gone or broke the protocol; idempotent."""

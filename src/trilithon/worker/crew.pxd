@@ -24,6 +24,7 @@ cdef class Crew:
     cdef readonly object runnable
     cdef readonly object lock
     cdef public list idle
+    cdef readonly set running
     cdef public int away
     cdef readonly int hands
     cdef readonly Pulse pulse

@@ -89,6 +89,7 @@ class Crew:
         self.runnable: deque[Exchange] = deque()
         self.lock = threading.Lock()
         self.idle: list[Follower] = []
+        self.running: set[Exchange] = set()
         self.away = 0
         self.hands = 0
         self.pulse = Pulse()
@@ -344,8 +345,10 @@ class Crew:
         if slot is None:
             gateway.run(exchange)
         else:
-            slot.enter(exchange.mark)
+            exchange.thread = slot.enter(exchange.mark)
+            self.running.add(exchange)
             gateway.run(exchange)
+            self.running.discard(exchange)
             slot.leave()
 
     def work(self, follower: Follower) -> None:

@@ -18,12 +18,14 @@ from trilithon.foundation.exit_codes import ExitCode
 from trilithon.foundation.identity import identity_of
 from trilithon.foundation.options import Options
 from trilithon.foundation.scoreboard import Scoreboard, WorkerState
+from trilithon.net.certificates import TlsStore
 from trilithon.net.channel import Channel
 from trilithon.worker.loader import Loaded, explain
 from trilithon.worker.logs import configure, reopen_log_files
 from trilithon.worker.running import leave_loop, loop_factory
 from trilithon.worker.server import Server
 from trilithon.worker.signals import ReopeningSignal, Signals
+from trilithon.worker.watchdog import Watchdog
 
 log = logging.getLogger("trilithon.error")
 
@@ -37,8 +39,8 @@ class Birth:
 
     `app` is an object, a target or, with mounts, None; `loaded` is what a template process has imported already.
     `slot` is its place on the scoreboard, `listening` the sockets that it accepts from, `channel` its way to speak with
-    the supervisor, `mailbox` where other workers put connections for it. `trouble` says, in development, why the worker
-    before this one ended; nothing is loaded then.
+    the supervisor, `mailbox` where other workers put connections for it. `store` are the certificates, where its parent
+    has opened them. `trouble` says, in development, why the worker before this one ended; nothing is loaded then.
     """
 
     app: Any
@@ -51,6 +53,7 @@ class Birth:
     mailbox: socket.socket | None = None
     loaded: list[tuple[str, Loaded]] = field(default_factory=list)
     trouble: str = ""
+    store: TlsStore | None = None
 
 
 def live(birth: Birth) -> int:
@@ -60,7 +63,9 @@ def live(birth: Birth) -> int:
     """
     member = Member(birth)
     try:
-        configure(birth.options)
+        if not birth.loaded:
+            # Otherwise it was done before the import, and an application may have set logging up its own way since.
+            configure(birth.options)
         # What the worker's user may not read or open is read and opened by now: certificates, log files.
         member.server.open_certificates()
         identity_of(birth.options).assume(os.environ)
@@ -92,6 +97,8 @@ class Member:
         self.spare = [sock.dup() for sock in birth.listening] if birth.options.reload else []
         self.server = self.make_server(birth.app, birth.options, birth.listening)
         self.server.loaded = list(birth.loaded)
+        self.server.store = birth.store
+        self.watchdog = Watchdog(self.server, self.slot, self.channel.send)
         self.task: asyncio.Task[None] | None = None
         self.reopening = ReopeningSignal()
         self.is_leaving = False
@@ -138,6 +145,7 @@ class Member:
         # What is loaded stays: the collector need not look at it again and again.
         gc.collect()
         gc.freeze()
+        self.watchdog.start()
         self.slot.state = WorkerState.READY
         self.channel.send({"say": "ready", "serves": self.server.describe()})
         await self.server.serve_on()
@@ -207,6 +215,7 @@ class Member:
     def leave(self, has_successor: bool) -> None:
         """End, patiently with idle clients where a successor accepts already."""
         self.is_leaving = True
+        self.watchdog.stop()
         self.slot.state = WorkerState.RETIRING if has_successor else WorkerState.STOPPING
         if not self.server.is_serving() and self.task is not None:
             self.task.cancel()
