@@ -5,7 +5,7 @@ import resource
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from operator import itemgetter
@@ -16,7 +16,7 @@ from trilithon.foundation.scoreboard import Scoreboard, Slot
 from trilithon.net.arrival import Doorway
 from trilithon.net.connection import Connection
 from trilithon.net.engine import Engine
-from trilithon.net.levelling import MAX_WINDOW_S, choose_idle, choose_rates, plan, window_s
+from trilithon.net.levelling import choose, is_turn_over, plan, window_s
 from trilithon.net.life import OPEN
 from trilithon.net.listener import Listener
 from trilithon.net.mailbox import Mailbox, Neighbour, Parcel
@@ -41,8 +41,8 @@ from trilithon.wire.phase import IDLE
 TICK_S = 0.125
 # Without a tick for so long, a worker has rested, and its figures begin anew.
 REST_S = 0.5
-# A connection's own rate is counted for this long at least.
-MIN_WINDOW_S = 0.1
+# A connection's requests are spread over this much time at least.
+MIN_AGE_S = 0.1
 # A connection that a worker has not collected by then is taken back.
 PATIENCE_S = 0.1
 # So long a worker gets nothing after that.
@@ -58,6 +58,15 @@ class Candidate:
     neighbour: Neighbour | None
     connections: int
     arrivals: float
+
+
+@dataclass(slots=True)
+class Sample:
+    """How many requests a connection had brought at a moment, and its rate by then."""
+
+    requests: int
+    at: float
+    rate: float
 
 
 class Balancer:
@@ -86,9 +95,9 @@ class Balancer:
         self.cpu_s = time.process_time()
         self.cpu = 0.0
         self.ticks = 0
-        self.is_moved = False
+        self.absent = 0.0
         self.is_waiting = False
-        self.samples: dict[Connection, tuple[int, float]] = {}
+        self.samples: dict[Connection, Sample] = {}
         self.sampled_at = 0.0
         self.wishes: dict[Connection, tuple[int, float]] = {}
         self.slot.cells.write(RESTS, 1)
@@ -241,8 +250,8 @@ class Balancer:
             protocol.requests = parcel.requests
             connection.speak(protocol)
             connection.retime()
-            self.rate += parcel.rate
-            self.is_moved = True
+            self.samples[connection] = Sample(parcel.requests, engine.now, parcel.rate)
+            self.shift(parcel.rate)
         engine.admit(connection)
 
     def tell_room(self) -> None:
@@ -282,19 +291,26 @@ class Balancer:
             self.ticks = 0
             self.rate = 0.0
             self.cpu = 0.0
-        elif self.is_moved:
-            self.is_moved = False  # what was counted is partly that of other connections
         else:
             self.ticks += 1
-            measured = count / elapsed
+            measured = max(0.0, count + self.absent) / elapsed
             gain = max(1 / self.ticks, min(0.5, 2 * elapsed / window_s(max(measured, self.rate))))
             self.rate += gain * (measured - self.rate)
             self.cpu += 0.5 * ((cpu_s - self.cpu_s) / elapsed - self.cpu)
+        self.absent = 0.0
         self.measured_at = now
         self.requests = total
         self.cpu_s = cpu_s
         self.tell()
         self.tell_room()
+
+    def shift(self, rate: float) -> None:
+        """Change what is expected by the rate of connections that came, or that went.
+
+        The requests that they brought since the last tick while they were elsewhere, or here, are accounted for too.
+        """
+        self.rate = max(0.0, self.rate + rate)
+        self.absent += rate * (time.monotonic() - self.measured_at)
 
     def tell(self) -> None:
         """Write the figures down for the others."""
@@ -318,24 +334,23 @@ class Balancer:
     def wish(self, now: float) -> None:
         """Choose the connections that are to move; each goes once it is between two requests."""
         self.wishes.clear()
+        if now - self.sampled_at > window_s(self.rate):
+            self.sample(now)
         now_us = clock_us()
         others = [Standing(slot, now_us) for slot in self.open_slots(now, now_us)]
-        quotas = plan(Standing(self.slot, now_us), others) if others else []
+        own = Standing(self.slot, now_us)
+        quotas = plan(own, others) if others else []
         if not quotas:
-            if now - self.sampled_at > MAX_WINDOW_S:
-                self.samples.clear()
             return
         rated = self.rate_connections(now)
         rates = [rate for rate, _ in rated]
         taken: set[int] = set()
         for quota in quotas:
-            free = [place for place in range(len(rates)) if place not in taken]
-            chosen = [free[place] for place in choose_rates([rates[place] for place in free], quota)]
-            taken.update(chosen)
-            idle = choose_idle(rates, quota, taken)
-            taken.update(idle)
-            for place in chosen + idle:
+            for place in choose(rates, quota, taken):
+                taken.add(place)
                 self.wishes[rated[place][1]] = (quota.slot, rates[place])
+        if not taken and rates and is_turn_over(own, others) and quotas[0].rate:
+            self.wishes[rated[0][1]] = (quotas[0].slot, rates[0])
         if self.wishes:
             for engine in self.engines:
                 engine.wishing = True
@@ -345,24 +360,34 @@ class Balancer:
         slots = [self.scoreboard.slot(slot) for slot, other in self.neighbours.items() if now >= other.shunned_until]
         return [slot for slot in slots if takes_connections(slot, now_us)]
 
-    def rate_connections(self, now: float) -> list[tuple[float, Connection]]:
-        """Return the connections that could move and their requests a second, the highest first.
-
-        Looks at them only while there is something to give: the first time it begins to count.
-        """
-        samples = self.samples
-        self.samples = {}
-        self.sampled_at = now
-        rated = []
+    def movable(self) -> Iterator[tuple[Connection, Http1]]:
+        """Go through the connections that could move: what TLS and HTTP/2 have agreed on is in this process."""
         for engine in self.engines:
             for connection in list(engine.connections.values()):
                 protocol = connection.protocol
-                if type(protocol) is not Http1 or connection.tls is not None or connection.life is not OPEN:
-                    continue  # what TLS and HTTP/2 have agreed on is in this process
-                requests, since = samples.get(connection, (protocol.requests, now))
-                if now - since > MIN_WINDOW_S:
-                    rated.append(((protocol.requests - requests) / (now - since), connection))
-                self.samples[connection] = (protocol.requests, now) if now - since > MAX_WINDOW_S else (requests, since)
+                if type(protocol) is Http1 and connection.tls is None and connection.life is OPEN:
+                    yield connection, protocol
+
+    def sample(self, now: float) -> None:
+        """Note where each connection stands, so that its rate is known when it is asked for."""
+        self.samples = {
+            connection: Sample(protocol.requests, now, self.rate_of(connection, protocol, now))
+            for connection, protocol in self.movable()
+        }
+        self.sampled_at = now
+
+    def rate_of(self, connection: Connection, protocol: Http1, now: float) -> float:
+        """Return how many requests a second a connection brings, by what it brought of late."""
+        sample = self.samples.get(connection)
+        if sample is None:  # it is younger than the samples
+            return protocol.requests / max(MIN_AGE_S, now - self.sampled_at)
+        age = now - sample.at
+        window = max(age, window_s(self.rate))
+        return (sample.rate * (window - age) + protocol.requests - sample.requests) / window
+
+    def rate_connections(self, now: float) -> list[tuple[float, Connection]]:
+        """Return the connections that could move and their requests a second, the highest first."""
+        rated = [(self.rate_of(connection, protocol, now), connection) for connection, protocol in self.movable()]
         rated.sort(key=itemgetter(0), reverse=True)
         return rated
 
@@ -399,8 +424,7 @@ class Balancer:
             if neighbour is None or not takes_connections(self.scoreboard.slot(slot), clock_us()):
                 continue
             if self.send(neighbour, parcels):
-                self.rate = max(0.0, self.rate - sum(parcel.rate for parcel in parcels))
-                self.is_moved = True
+                self.shift(-sum(parcel.rate for parcel in parcels))
                 for connection in connections:
                     connection.close()
                 self.tell()

@@ -8,7 +8,9 @@ from trilithon.net.standing import WORK_S, Standing
 
 # A worker this far above the mean gives, and none is filled further than this.
 TOO_MUCH = 1.1
-ENOUGH = 1.04
+ENOUGH = 1.07
+# One that is busy with few connections gives sooner, to have room for a fair number of quiet ones.
+TOO_MUCH_FOR_FEW = 1.05
 # What a worker had too much of in the last seconds is made up for once it is more than this, by at most so much of the
 # mean rate.
 FORGIVEN = 0.08
@@ -20,6 +22,8 @@ MAX_WINDOW_S = 2.0
 # A worker whose process uses this much more of a processor than another has more to do, however few its requests are.
 CPU_MARGIN = 0.1
 MAX_MOVES = 32
+# So much above the mean may be a worker's number of connections.
+UNEVEN = 0.1
 
 
 @dataclass(slots=True)
@@ -50,16 +54,19 @@ def plan(own: Standing, others: Sequence[Standing]) -> list[Quota]:
     mean = sum(burdens.values()) / len(members)
     quotas: dict[int, Quota] = {}
     spread = math.sqrt(mean_rate / window_s(mean_rate))
-    if burdens[own.slot.index] - mean > max((TOO_MUCH - 1) * mean, spread):
+    mean_count = sum(member.connections for member in members) / len(members)
+    too_much = TOO_MUCH if own.connections > (1 - 2 * UNEVEN) * mean_count else TOO_MUCH_FOR_FEW
+    if burdens[own.slot.index] - mean > max((too_much - 1) * mean, 1.5 * spread):
+        counts = {member.slot.index: member.connections for member in members}
         for slot, rate in share_out(own, members, burdens, mean):
-            quotas[slot] = Quota(slot, rate, burdens[own.slot.index] - burdens[slot], 0, 0.0)
+            most = burdens[own.slot.index] - burdens[slot]
+            quotas[slot] = Quota(slot, rate, most, max(0, (own.connections - counts[slot]) // 2), rate)
     for slot, count in spare_connections(own, members):
         room = max(0.0, ENOUGH * mean - burdens[slot])
-        if mean and not room:
-            continue
-        quota = quotas.setdefault(slot, Quota(slot, 0.0, 0.0, 0, 0.0))
-        quota.idle = count
-        quota.idle_rate = room
+        if room or not mean:
+            quota = quotas.setdefault(slot, Quota(slot, 0.0, 0.0, 0, 0.0))
+            quota.idle = max(quota.idle, count)
+            quota.idle_rate = max(quota.idle_rate, room)
     return list(quotas.values())
 
 
@@ -100,7 +107,7 @@ def spare_connections(own: Standing, members: Sequence[Standing]) -> list[tuple[
     """Return to whom this worker gives how many connections for the sake of their number."""
     mean = sum(member.connections for member in members) / len(members)
     spare = int(own.connections - mean)
-    if spare < 1 or own.connections <= mean * (2 - 1 / 1.04):
+    if spare < max(1.0, mean * UNEVEN):
         return []
     parts = []
     for member in sorted(members, key=lambda member: member.connections):
@@ -112,31 +119,31 @@ def spare_connections(own: Standing, members: Sequence[Standing]) -> list[tuple[
     return parts
 
 
-def choose_rates(rates: Sequence[float], quota: Quota) -> list[int]:
-    """Return the places of those rates, sorted from the highest down, that together make a quota."""
+def is_turn_over(own: Standing, others: Sequence[Standing]) -> bool:
+    """Tell whether this worker has long enough had a connection that is too much for any one worker."""
+    mean_work = (own.work + sum(other.work for other in others)) / (1 + len(others))
+    return own.work > TOO_MUCH * mean_work
+
+
+def choose(rates: Sequence[float], quota: Quota, taken: set[int]) -> list[int]:
+    """Return the places of those rates, sorted from the highest down, that make a quota; none of those in `taken`.
+
+    Quiet connections make up its number, then as few others as possible what is missing of its rate.
+    """
     chosen: list[int] = []
-    left = quota.rate
-    for place, rate in enumerate(rates):
-        if rate * MAX_MOVES < quota.rate or len(chosen) == MAX_MOVES:
+    free = [place for place in range(len(rates)) if place not in taken]
+    room = max(quota.idle_rate, quota.rate)
+    while free and len(chosen) < min(quota.idle, MAX_MOVES) and rates[free[-1]] <= room:
+        room -= rates[free[-1]]
+        chosen.append(free.pop())
+    missing = quota.rate - sum(rates[place] for place in chosen)
+    for place in free:
+        if rates[place] * MAX_MOVES < quota.rate or len(chosen) >= MAX_MOVES:
             break
-        if rate <= left:
+        if rates[place] <= missing:
             chosen.append(place)
-            left -= rate
+            missing -= rates[place]
     if not chosen and quota.rate:
         # None is small enough: one that is too large still helps while it leaves less of a difference than there was.
-        fitting = [place for place, rate in enumerate(rates) if quota.rate < rate < 0.95 * quota.most]
-        chosen = fitting[-1:]
-    return chosen
-
-
-def choose_idle(rates: Sequence[float], quota: Quota, taken: set[int]) -> list[int]:
-    """Return the places of the lowest rates that make up the number of a quota."""
-    chosen: list[int] = []
-    left = quota.idle_rate
-    for place in range(len(rates) - 1, -1, -1):
-        if len(chosen) >= min(quota.idle, MAX_MOVES) or rates[place] > left:
-            break
-        if place not in taken:
-            chosen.append(place)
-            left -= rates[place]
+        chosen = [place for place in free if quota.rate < rates[place] < 0.95 * quota.most][-1:]
     return chosen
