@@ -134,7 +134,7 @@ class Supervisor:
     def keep_vigil(self) -> None:
         """Look for workers that hang, once a second."""
         self.vigil.timeout_s = self.options.hang_timeout_s
-        self.vigil.look(self.roster.ready())
+        self.vigil.look(self.roster.ready(), time.monotonic())
         self.reactor.later(LOOK_S, self.keep_vigil)
 
     def release_in_child(self) -> None:
@@ -424,8 +424,9 @@ class Supervisor:
         `done` gets "" at the end, or why the workers that were there go on. Addresses stay what they were.
         """
         done = done or ignore_outcome
-        if self.is_stopping:
-            done("the server stops")
+        if refusal := "the server stops" if self.is_stopping else self.succession.reload_refusal():
+            log.error("not reloaded: %s", refusal)
+            done(refusal)
             return
         if self.developing is not None:
             done(self.developing.reload())

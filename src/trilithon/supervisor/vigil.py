@@ -2,7 +2,6 @@
 
 import logging
 import os
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
@@ -70,11 +69,10 @@ class Vigil(Generic[Member]):
         self.timeout_s = timeout_s
         self.hung = hung
         self.records: dict[int, Record] = {}
-        self.looked_at = time.monotonic()
+        self.looked_at = 0.0
 
-    def look(self, workers: Iterable[Member]) -> None:
-        """Look at all workers; called every `LOOK_S`."""
-        now = time.monotonic()
+    def look(self, workers: Iterable[Member], now: float) -> None:
+        """Look at all workers; called every `LOOK_S`, with the time in seconds of a clock that never goes back."""
         elapsed_s = now - self.looked_at
         self.looked_at = now
         if elapsed_s > SLEPT_S:
