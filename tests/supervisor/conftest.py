@@ -51,9 +51,10 @@ def launch(tmp_path, write):
     services = []
     write({"pids.py": APP})
 
-    def start(*arguments, pass_fds=(), **variables):
-        binding = [] if "-b" in arguments or "--bind" in arguments else ["-b", "127.0.0.1:0"]
-        service = Service([*arguments, *binding], tmp_path, pass_fds, **variables)
+    def start(*arguments, pass_fds=(), directory=tmp_path, command=None, free_port=True, **variables):
+        if free_port and "-b" not in arguments and "--bind" not in arguments:
+            arguments = [*arguments, "-b", "127.0.0.1:0"]
+        service = Service(arguments, directory, pass_fds, command, **variables)
         services.append(service)
         return service
 

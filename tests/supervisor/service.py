@@ -33,9 +33,9 @@ def restore_interrupt():
 class Service:
     """A command in a process group of its own; a thread reads its standard error for ever, so that it never blocks."""
 
-    def __init__(self, arguments, directory, pass_fds=(), **variables):
+    def __init__(self, arguments, directory, pass_fds=(), command=None, **variables):
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "trilithon", *arguments],
+            [*(command or [sys.executable, "-m", "trilithon"]), *arguments],
             cwd=directory,
             env=environment(**variables),
             stdin=subprocess.DEVNULL,
