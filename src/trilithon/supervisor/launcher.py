@@ -7,11 +7,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol
 
+from trilithon.foundation.errors import ConfigError
+from trilithon.foundation.exit_codes import ExitCode
 from trilithon.foundation.options import Options
 from trilithon.foundation.scoreboard import Scoreboard
+from trilithon.net.certificates import TlsStore
 from trilithon.supervisor.newborn import MEANINGS, begin, fork, handled_signals, work
 from trilithon.supervisor.reactor import Reactor
 from trilithon.worker.member import Birth
+from trilithon.worker.server import Server
 
 Outcome = Callable[[str, int], None]
 """Called with "" and 0, or with why something failed and the exit code that stands for it."""
@@ -37,7 +41,7 @@ class Launcher(Protocol):
     """A way to start workers."""
 
     def prepare(self, generation: int, options: Options, done: Outcome) -> None:
-        """Get ready to start workers of a generation; `done` may be called at once, or later."""
+        """Get ready to start workers of a generation; `done` may be called at once, with a fault later only."""
 
     def launch(self, birth: Birth) -> int:
         """Start a worker of a generation that was prepared and return its process id; raises OSError.
@@ -56,17 +60,31 @@ class Launcher(Protocol):
 
 
 class ForkLauncher:
-    """Forks workers from the supervisor, which has not imported the application: each worker imports it itself."""
+    """Forks workers from the supervisor, which has not imported the application: each worker imports it itself.
+
+    The certificates are opened here, so that all workers have the same keys for session tickets, and the same
+    certificate where it is self-signed.
+    """
 
     def __init__(self, household: Household) -> None:
         self.household = household
+        self.stores: dict[int, TlsStore | None] = {}
 
     def prepare(self, generation: int, options: Options, done: Outcome) -> None:
-        """See Launcher: there is nothing to prepare."""
+        """Open the certificates; see Launcher."""
+        server = Server(self.household.app, options)
+        try:
+            server.open_certificates()
+        except ConfigError as fault:
+            reason = f"trilithon: {fault}"
+            self.household.reactor.later(0.0, lambda: done(reason, int(ExitCode.USAGE)))
+            return
+        self.stores[generation] = server.store
         done("", 0)
 
     def launch(self, birth: Birth) -> int:
         """Fork; see Launcher."""
+        birth.store = self.stores[birth.generation]
 
         def child(mask: set[int]) -> NoReturn:
             # What the supervisor does at its end is not the worker's to do.
@@ -78,7 +96,8 @@ class ForkLauncher:
         return fork(child)
 
     def keep(self, generation: int) -> None:
-        """See Launcher."""
+        """Let go of other certificates; see Launcher."""
+        self.stores = {generation: self.stores[generation]}
 
     def child_ended(self, pid: int, code: int) -> None:
         """See Launcher."""

@@ -70,7 +70,7 @@ def end_as(call: Callable[[], int]) -> NoReturn:
     code = int(ExitCode.UNEXPECTED)
     try:
         code = call()
-        end_interpreter()
+        end_interpreter(code == ExitCode.OK)
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
     except BaseException:
@@ -87,9 +87,10 @@ def work(birth: Birth) -> NoReturn:
     end_as(lambda: live(birth))
 
 
-def end_interpreter() -> None:
-    """Do what the interpreter does at its end."""
-    threading._shutdown()  # type: ignore[attr-defined]
+def end_interpreter(is_patient: bool) -> None:
+    """Do what the interpreter does at its end, waiting for threads unless a fault ends it: nobody would end them."""
+    if is_patient:
+        threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
     logging.shutdown()
 

@@ -16,7 +16,7 @@ from trilithon.foundation.exit_codes import ExitCode
 from trilithon.foundation.options import Options
 from trilithon.net.channel import Channel, Message
 from trilithon.supervisor.launcher import Household, Outcome
-from trilithon.supervisor.newborn import begin, end_as, fork, handled_signals
+from trilithon.supervisor.newborn import begin, end_as, fork, handled_signals, why
 from trilithon.supervisor.papers import write_papers
 from trilithon.supervisor.template import DEAF_TO, Template
 from trilithon.worker.member import Birth, ignore
@@ -81,8 +81,8 @@ class TemplateLauncher:
             mother.pid = fork(child)
         except OSError as error:
             here.close()
-            for outcome in mother.outcomes:
-                outcome(f"trilithon: no process for the application: {error.strerror}", int(ExitCode.UNEXPECTED))
+            reason = f"trilithon: no process for the application: {why(error)}"
+            self.household.reactor.later(0.0, lambda: self.settle(mother, reason, int(ExitCode.UNEXPECTED)))
             return
         finally:
             there.close()
@@ -185,7 +185,7 @@ class TemplateLauncher:
                 self.take(mother, message)
         self.drop(mother)
         how = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
-        died = (f"trilithon: the process that imports the application ended {how}", int(ExitCode.LOAD))
+        died = (f"trilithon: the process that imports the application ended {how}", int(ExitCode.UNEXPECTED))
         self.settle(mother, *(mother.failure or died))
 
     def drop(self, mother: Mother) -> None:

@@ -15,7 +15,8 @@ def write_papers(birth: Birth) -> tuple[Message, list[int]]:
     sockets = [birth.channel.sock, *birth.listening]
     if birth.mailbox is not None:
         sockets.append(birth.mailbox)
-    message = {"slot": birth.slot, "generation": birth.generation, "listening": len(birth.listening)}
+    message: Message = {"slot": birth.slot, "generation": birth.generation, "listening": len(birth.listening)}
+    message["trouble"] = birth.trouble
     return message, [sock.fileno() for sock in sockets]
 
 
@@ -33,6 +34,7 @@ def read_papers(message: Message, fds: list[int], inherited: "Inherited") -> Bir
         inherited.scoreboard,
         sockets[count] if len(sockets) > count else None,
         inherited.loaded,
+        message["trouble"],
     )
 
 

@@ -8,19 +8,19 @@ import os
 import pickle
 import signal
 import sys
+from typing import NoReturn
 
 
-def main(fds: list[int]) -> int:
-    """Take on the papers that stand in the first descriptor, and be that worker; returns the exit code."""
+def main(fds: list[int]) -> NoReturn:
+    """Take on the papers that stand in the first descriptor, and be that worker."""
     letter, board, *sockets = fds
     os.lseek(letter, 0, os.SEEK_SET)
     with open(letter, "rb") as file:
         # Before anything of ours is imported: it may be found by way of the parent's path only.
         sys.path[:] = json.loads(file.readline())
         from trilithon.foundation.scoreboard import Scoreboard
-        from trilithon.supervisor.newborn import MEANINGS, begin
+        from trilithon.supervisor.newborn import MEANINGS, begin, work
         from trilithon.supervisor.papers import Inherited, read_papers
-        from trilithon.worker.member import live
 
         # Written by our own parent, and nobody else has had the descriptor.
         told = pickle.load(file)
@@ -29,8 +29,8 @@ def main(fds: list[int]) -> int:
     sys.argv[:] = told["argv"]
     begin(signal.pthread_sigmask(signal.SIG_BLOCK, ()) - set(told["held_back"]), (), MEANINGS)
     inherited = Inherited(told["app"], told["options"], Scoreboard.attach(board))
-    return live(read_papers(told["papers"], sockets, inherited))
+    work(read_papers(told["papers"], sockets, inherited))
 
 
 if __name__ == "__main__":
-    sys.exit(main([int(argument) for argument in sys.argv[1:]]))
+    main([int(argument) for argument in sys.argv[1:]])

@@ -127,7 +127,9 @@ class Template:
             begin(mask, theirs, MEANINGS)
             inherited = Inherited(self.household.app, self.options, self.household.scoreboard)
             inherited.loaded = self.server.loaded
-            work(read_papers(message, fds, inherited))
+            birth = read_papers(message, fds, inherited)
+            birth.store = self.server.store
+            work(birth)
 
         try:
             pid = fork(child)
