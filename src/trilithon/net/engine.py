@@ -213,10 +213,6 @@ class Engine(Owner):
             self.store.reload_if_changed(now)
         if self.slot is not None:
             self.tally(self.slot)
-        if self.terms.patient:
-            # Clients of HTTP/2 that have only now said a word learn that they are to go elsewhere.
-            for connection in list(self.connections.values()):
-                self.retire(connection)
 
     def tally(self, slot: Slot) -> None:
         """Note on the scoreboard how many connections speak what."""

@@ -271,6 +271,10 @@ class Supervisor:
             if self.developing is None or not self.developing.failed(worker):
                 # A thread that the application has left running would keep the process.
                 self.set_deadline(worker, END_S)
+        elif what == "retiring" and worker.is_staying:
+            self.dismiss(worker, "a signal", {"do": "retire"}, WorkerState.RETIRING)
+            self.turnover.ended(worker)
+            self.fill()
         elif what == "hung":
             self.replace_hung(worker, message["report"])
         elif what == "leaving":

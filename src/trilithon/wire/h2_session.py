@@ -289,9 +289,9 @@ class Session(Link):
         self.begin()
         if self.standing is not SERVING:
             return
+        if self.terms.patient:
+            return  # `part` does it behind the response that leaves no stream open
         if not self.greeted:
-            if self.terms.patient:
-                return
             # Browsers open connections ahead, and leave them silent until they have something to ask.
             self.standing = OVER
             self.sender.write(write_goaway(0, NO_ERROR))
@@ -309,6 +309,10 @@ class Session(Link):
 
     def part(self) -> None:
         """Close a connection that is not needed any more."""
+        if self.terms.patient and self.standing is SERVING and self.last_id and not self.streams:
+            # Nothing is under way: what crosses this on its way was not looked at and may be sent again.
+            self.leave()
+            return
         if self.streams or not (self.standing is LEAVING or self.client_leaves or self.end_seen):
             return
         if self.standing is OVER:

@@ -208,9 +208,15 @@ class Member:
             reopen_log_files()
 
     def terminate(self, number: int) -> None:
-        """Stop gracefully, by SIGTERM."""
+        """Leave, by SIGTERM: others go on, or the supervisor says that it stops too."""
         if self.task is not None:
-            self.task.get_loop().call_soon_threadsafe(self.leave, False)
+            self.task.get_loop().call_soon_threadsafe(self.leave_unasked)
+
+    def leave_unasked(self) -> None:
+        """Leave although the supervisor has not said so; it can start another worker meanwhile."""
+        if not self.is_leaving:
+            self.channel.send({"say": "retiring"})
+            self.leave(True)
 
     def leave(self, has_successor: bool) -> None:
         """End, patiently with idle clients where a successor accepts already."""
