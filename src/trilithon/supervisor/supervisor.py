@@ -23,6 +23,7 @@ from trilithon.supervisor.heritage import Heritage
 from trilithon.supervisor.launcher import Household, choose_launcher
 from trilithon.supervisor.pid_file import PidFile
 from trilithon.supervisor.reactor import Reactor, Timer
+from trilithon.supervisor.reload import Reload
 from trilithon.supervisor.roster import LEAVING, Roster, Worker
 from trilithon.supervisor.succession import Succession
 from trilithon.supervisor.systemd import Notifier
@@ -435,47 +436,13 @@ class Supervisor:
         if self.developing is not None:
             done(self.developing.reload())
             return
-        before = self.options
         try:
-            options = self.reread() if self.reread is not None else before
+            options = self.reread() if self.reread is not None else self.options
         except ConfigError as fault:
             log.error("not reloaded: %s", fault)
             done(str(fault))
             return
-        if options.addresses() != before.addresses():
-            log.warning("bind has changed: new addresses need an upgrade (SIGUSR2) or a start anew")
-        generation = max(self.generation, *(worker.generation for worker in self.roster.all()), 0) + 1
-        log.info("reloading")
-        self.notifier.reloading()
-        self.backoff.reset()
-
-        former = self.generation
-
-        def go_on(fault: str, code: int) -> None:
-            if self.is_stopping:
-                fault = "the server stops"
-            if fault:
-                finish(fault)
-                return
-            self.options = options
-            self.generation = generation
-            if options.workers != before.workers:
-                self.wanted = options.worker_count()
-            self.turnover.reload([each for each in self.roster.staying() if each.generation < generation], finish)
-            self.fill()
-
-        def finish(fault: str) -> None:
-            if fault:
-                self.options = before
-                self.generation = former
-                log.error("not reloaded, the workers that were there go on: %s", fault)
-            else:
-                log.info("reloaded")
-            self.notifier.ready()
-            self.launcher.keep(self.generation)
-            done(fault)
-
-        self.launcher.prepare(generation, options, go_on)
+        Reload(self, options, done).begin()
 
     def renew(self, options: Options) -> None:
         """Use these options for the workers of a new generation, and start what is missing; for development."""
