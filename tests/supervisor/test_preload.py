@@ -1,0 +1,259 @@
+"""Workers forked from a template: one import, shared memory, reload of code, and the death of a template."""
+
+import os
+import re
+import signal
+from pathlib import Path
+
+import pytest
+from service import children, until
+
+pytestmark = pytest.mark.real
+
+COUNTED = """
+    import os
+    os.write(2, b"imported %d\\n" % os.getpid())
+    from pids import app, wsgi
+"""
+
+
+def family(service, count):
+    """Wait until there are so many workers and return the template's process id and theirs."""
+    (template,) = until(lambda: len(found := service.children()) == 1 and found, "the template alone")
+    return template, until(lambda: len(found := children(template)) == count and found, f"{count} workers")
+
+
+def answer(name, body):
+    """Return the source of an application of both interfaces that answers what `body` gives."""
+    return f"""
+import os
+
+def body():
+    return str({body}).encode()
+
+async def app(scope, receive, send):
+    if scope["type"] == "http":
+        await send({{"type": "http.response.start", "status": 200}})
+        await send({{"type": "http.response.body", "body": body()}})
+
+def wsgi(environ, start_response):
+    start_response("200 OK", [])
+    return [body()]
+"""
+
+
+@pytest.mark.parametrize("target", ["counted:app", "counted:wsgi"])
+def test_the_application_is_imported_once(launch, write, target):
+    write({"counted.py": COUNTED})
+    service = launch(target, "--workers", "3", "--preload").started()
+    template, workers = family(service, 3)
+    assert re.findall(r"imported (\d+)", service.log) == [str(template)]
+    assert {int(service.get()[1]) for _ in range(12)} <= set(workers)
+    service.send(signal.SIGTTIN)
+    family(service, 4)
+    assert service.stop() == 0
+    assert service.log.count("imported") == 1
+    assert "ERROR" not in service.log
+    assert not [pid for pid in (template, *workers) if os.path.exists(f"/proc/{pid}")]
+
+
+def test_a_factory_and_mounts_are_called_once(launch, write):
+    write({"made.py": "import os, pids\ndef make():\n    os.write(2, b'made\\n')\n    return pids.wsgi\n"})
+    write({"counted.py": COUNTED})
+    mount = ("--mount", "/counted=counted:app")
+    service = launch("made:make", "--factory", *mount, "--workers", "2", "--preload").started()
+    _, workers = family(service, 2)
+    assert int(service.get("/")[1]) in workers
+    assert int(service.get("/counted")[1]) in workers
+    assert service.stop() == 0
+    assert (service.log.count("made\n"), service.log.count("imported")) == (1, 1)
+
+
+def memory(pid, *names):
+    """Return figures of a process's memory, in MB, with what it shares counted in parts (Pss) or in full (Rss)."""
+    text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    return [int(re.search(rf"^{name}: +(\d+) kB", text, re.M)[1]) / 1024 for name in names]
+
+
+@pytest.mark.parametrize("interface", ["app", "wsgi"])
+def test_workers_share_the_memory_of_what_was_imported(launch, write, interface):
+    # 100,000 lists of a string each: 50 MB of objects that the collector would look at, and so write to.
+    large = "\ndata = [[str(number) * 80] for number in range(100_000)]\n"
+    write({"large.py": answer("large", "os.getpid()") + large})
+    service = launch(f"large:{interface}", "--workers", "2", "--preload").started()
+    _, workers = family(service, 2)
+    for _ in range(20):
+        service.get()
+    for pid in workers:
+        resident, proportional, own = memory(pid, "Rss", "Pss", "Private_Dirty")
+        assert resident > 60
+        assert proportional < 0.6 * resident, (proportional, resident)
+        assert own < 20, own
+    assert service.stop() == 0
+
+
+def test_what_an_import_left_behind_is_told_of_once(launch, write):
+    write(
+        {
+            "shop/__init__.py": "",
+            "shop/jobs.py": "import threading\n"
+            "threading.Thread(target=threading.Event().wait, name='cleaner', daemon=True).start()\n",
+            "shop/web.py": "import shop.jobs\nfrom pids import app\n",
+        }
+    )
+    service = launch("shop.web:app", "--workers", "2", "--preload").started()
+    service.wait_for(
+        r"WARNING preload: shop\.jobs \(line 2, imported by shop\.web\) started the thread 'cleaner' at import; "
+        r"no worker would have it: start it in the lifespan start-up or on first use$"
+    )
+    assert service.get()[0] == 200
+    assert service.stop() == 0
+    assert service.log.count("WARNING") == 1
+
+
+@pytest.mark.parametrize("target", ["pids:app", "pids:wsgi"])
+def test_a_reload_imports_the_code_anew(launch, write, target):
+    service = launch(target, "--workers", "2", "--preload").started()
+    template, workers = family(service, 2)
+    write({"pids.py": answer("pids", "'new'")})
+    service.send(signal.SIGHUP)
+    service.after("INFO reloaded")
+    new_template, new_workers = family(service, 2)
+    assert new_template != template
+    assert not set(new_workers) & set(workers)
+    assert {service.get()[1] for _ in range(4)} == {"new"}
+    assert service.stop() == 0
+    assert "ERROR" not in service.log
+
+
+NO_START = """
+async def app(scope, receive, send):
+    await receive()
+    await send({"type": "lifespan.startup.failed", "message": "no database"})
+"""
+
+
+@pytest.mark.parametrize(
+    ("code", "fault"), [("import nothing_here\n", "nothing_here"), (NO_START, "no database"), ("+", "SyntaxError")]
+)
+def test_a_reload_of_broken_code_leaves_the_old_code_in_place(launch, write, code, fault):
+    service = launch("pids:app", "--workers", "2", "--preload").started()
+    template, workers = family(service, 2)
+    write({"pids.py": code})
+    service.send(signal.SIGHUP)
+    service.after(rf"not reloaded, the workers that were there go on: (?s:.*){fault}")
+    assert family(service, 2) == (template, workers)
+    # A worker that is lost now comes from the template that has the old code, whatever stands in the file.
+    os.kill(workers[0], signal.SIGKILL)
+    service.after(rf"pid {workers[0]}\) ended by SIGKILL")
+    now = until(lambda: workers[0] not in (found := children(template)) and len(found) == 2 and found, "a new worker")
+    until(lambda: int(service.get()[1]) == max(set(now) - set(workers)), "an answer of the new worker")
+    assert service.stop() == 0
+
+
+def test_a_reload_during_the_import_of_another_takes_the_later_code(launch, write, tmp_path):
+    service = launch("pids:app", "--workers", "1", "--preload").started()
+    os.mkfifo(tmp_path / "gate")
+    write({"pids.py": "import os\nos.write(2, b'waiting\\n')\nopen('gate').read()\n"})
+    service.send(signal.SIGHUP)
+    service.wait_for("waiting")
+    assert service.get()[0] == 200
+    write({"pids.py": answer("pids", "'later'")})
+    service.send(signal.SIGHUP)
+    service.after("INFO reloaded")
+    family(service, 1)
+    assert service.get()[1] == "later"
+    assert service.stop() == 0
+
+
+def test_workers_go_on_without_their_template_and_another_one_is_made(launch, write):
+    write({"counted.py": COUNTED})
+    service = launch("counted:app", "--workers", "2", "--preload").started()
+    template, workers = family(service, 2)
+    os.kill(template, signal.SIGKILL)
+    # The supervisor adopts them, and so hears of their end.
+    assert until(lambda: (found := service.children()) == workers and found, "the adoption") == workers
+    assert int(service.get()[1]) in workers
+    os.kill(workers[0], signal.SIGKILL)
+    service.after(rf"pid {workers[0]}\) ended by SIGKILL")
+    service.after("the process that workers are forked from is gone; the application is imported again")
+    (new_template,) = until(lambda: set(service.children()) - {workers[1]}, "another template")
+    (new_worker,) = until(lambda: children(new_template), "another worker")
+    until(lambda: int(service.get()[1]) == new_worker, "an answer of the new worker")
+    assert len(re.findall(r"^imported \d+", service.log, re.M)) == 2
+    assert service.stop() == 0
+
+
+def test_a_template_hears_of_no_signal_that_goes_to_every_process(launch):
+    service = launch("pids:app", "--workers", "1", "--preload").started()
+    template, (worker,) = family(service, 1)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+        os.kill(template, number)
+    os.kill(worker, signal.SIGKILL)
+    service.after(rf"pid {worker}\) ended by SIGKILL")
+    until(lambda: children(template) not in ([], [worker]), "another worker of the same template")
+    assert service.children() == [template]
+    assert service.stop() == 0
+
+
+def test_all_end_with_a_supervisor_that_is_killed(launch):
+    service = launch("pids:app", "--workers", "2", "--preload").started()
+    template, workers = family(service, 2)
+    service.send(signal.SIGKILL)
+    service.end()
+    until(lambda: not [pid for pid in (template, *workers) if os.path.exists(f"/proc/{pid}")], "the end of all")
+
+
+def test_a_template_that_imports_ends_with_its_supervisor(launch, write, tmp_path):
+    os.mkfifo(tmp_path / "gate")
+    write({"slow.py": "import os\nos.write(2, b'waiting\\n')\nopen('gate').read()\n"})
+    service = launch("slow:app", "--preload")
+    service.wait_for("waiting")
+    service.send(signal.SIGKILL)
+    service.end()
+
+
+def test_randomness_differs_from_worker_to_worker(launch, write):
+    write({"dice.py": "import random, ssl, uuid, tempfile\n" + answer("dice", DRAW)})
+    service = launch("dice:wsgi", "--workers", "3", "--preload").started()
+    seen = {}
+    until(lambda: seen.update([service.get()[1].split(" ", 1)]) or len(seen) == 3, "answers of all workers")
+    draws = [word for draw in seen.values() for word in draw.split()]
+    assert len(set(draws)) == len(draws)
+    assert service.stop() == 0
+
+
+DRAW = """' '.join(map(str, [os.getpid(), random.random(), ssl.RAND_bytes(8).hex(), uuid.uuid4(), next(
+    tempfile._get_candidate_names())]))"""
+
+
+def test_what_the_application_asks_for_at_the_end_is_done_by_each_worker(launch, write):
+    code = """
+        import atexit, os, signal
+        atexit.register(lambda: os.write(2, b"farewell of %d\\n" % os.getpid()))
+        signal.signal(signal.SIGVTALRM, lambda number, frame: os.write(2, b"alarm of %d\\n" % os.getpid()))
+        from pids import app
+    """
+    write({"polite.py": code})
+    service = launch("polite:app", "--workers", "2", "--preload").started()
+    _, workers = family(service, 2)
+    os.kill(workers[0], signal.SIGVTALRM)
+    service.wait_for(f"alarm of {workers[0]}")
+    assert service.stop() == 0
+    assert sorted(int(pid) for pid in re.findall(r"farewell of (\d+)", service.log)) == workers
+
+
+def test_processes_of_the_application_are_its_own_to_wait_for(launch, write):
+    code = """
+        import subprocess, sys
+        helper = subprocess.Popen([sys.executable, "-c", "raise SystemExit(3)"])
+        assert helper.wait() == 3
+        lasting = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+        from pids import app
+    """
+    write({"helped.py": code})
+    service = launch("helped:app", "--workers", "1", "--preload").started()
+    service.wait_for(r"preload: helped \(line 5\) started the process .* it is no child of any worker")
+    service.wait_for(r"preload: helped opened a pipe at import; each worker would share it")
+    assert service.get()[0] == 200
+    assert service.stop() == 0
