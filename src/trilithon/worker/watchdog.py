@@ -27,7 +27,7 @@ from trilithon.worker.server import Server
 log = logging.getLogger("trilithon.error")
 
 TICK_S = 1.0
-# A tick that comes later than three should, and this, was not kept up by other threads: the process has not run.
+# A tick that comes later than three should, and this, while the process hardly ran, means that it was stopped.
 LATE_S = 0.5
 STDERR = 2
 # Makes the interpreter's fault handler write all stacks to standard error, even while C code holds the GIL. One that
@@ -54,6 +54,7 @@ class Watchdog:
         self.recycler = Recycler(server.options, slot, say)
         self.ended = threading.Event()
         self.woke_at = time.monotonic()
+        self.cpu_s = time.process_time()
         self.beat_us = 0
         self.beat_since = self.woke_at
         self.progress: dict[Exchange, tuple[tuple[int, int], float]] = {}
@@ -76,9 +77,13 @@ class Watchdog:
 
     def tick(self, now: float) -> None:
         """Show that the watchdog lives, and look at everything; `now` is the time of `time.monotonic`."""
-        if now - self.woke_at > 3 * self.tick_s + LATE_S:
+        gap_s = now - self.woke_at
+        cpu_s = time.process_time()
+        # Who computes in C with the GIL keeps this thread waiting, and is no less stuck for it.
+        if gap_s > 3 * self.tick_s + LATE_S and cpu_s - self.cpu_s < gap_s / 2:
             self.forget(now)
         self.woke_at = now
+        self.cpu_s = cpu_s
         self.slot.watched()
         self.slot.weigh(resident_bytes(), processor_us())
         if self.slot.state is WorkerState.READY:
