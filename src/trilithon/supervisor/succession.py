@@ -204,9 +204,7 @@ class Succession:
 
     def reload_refusal(self) -> str:
         """Return why a reload cannot begin now, empty when it can."""
-        return (
-            f"{self.upgrade.phase.value}; try again when that is over" if self.upgrade.phase is not Phase.NONE else ""
-        )
+        return "an upgrade is under way; try again when it is over" if self.upgrade.phase is not Phase.NONE else ""
 
     # What an upgrade asks for; see Keeper.
 
@@ -219,6 +217,8 @@ class Succession:
             return "this program is only starting"
         if self.is_heir():
             return "this program is not in charge yet"
+        if self.options.reload:
+            return "the option reload is for development; stop and start"
         return "a reload is under way; try again when it is over" if crown.turnover.is_reloading else ""
 
     def no_way_back(self) -> None:

@@ -1,0 +1,241 @@
+"""The upgrade: a new program takes over the sockets, or fails and changes nothing."""
+
+import os
+import signal
+import stat
+import sys
+
+import pytest
+from load import Load
+from service import SOURCE, children, until
+from upgrading import GATED, Gate, ask_unix, end, upgrade, upgraded, wait_gone
+
+pytestmark = pytest.mark.real
+
+
+@pytest.fixture(params=["pids:app", "pids:wsgi"])
+def target(request):
+    """The application, over both interfaces."""
+    return request.param
+
+
+def test_upgrades_lose_nothing(launch, target):
+    service = launch(target, "--workers", "2", "--upgrade-standby", "0").started()
+    pid = service.pid
+    with Load(service.port) as load:
+        for number in range(1, 4):
+            before = pid
+            pid = upgrade(service, number, by=before)
+            load.wait_for_more(50)
+            wait_gone(before)
+            load.wait_for_more(50)
+    assert not load.lost
+    assert len(load.bodies) >= 4
+    assert service.process.wait() == 0
+    end(service, pid)
+    assert "ERROR" not in service.log
+
+
+def test_the_old_program_stands_by_without_workers_and_leaves(launch):
+    service = launch("pids:app", "--workers", "2", "--upgrade-standby", "1").started()
+    before = service.children()
+    pid = upgrade(service)
+    assert pid not in before
+    until(lambda: service.children() == [pid], "the old workers' end")
+    assert int(service.get()[1]) in children(pid)
+    service.wait_for(rf"INFO process {pid} goes on alone")
+    assert service.process.wait() == 0
+    assert int(service.get()[1]) in children(pid)
+    end(service, pid)
+
+
+def test_the_new_program_has_the_new_code_and_options(launch, write):
+    write({"trilithon.toml": "workers = 1\n", "pids.py": "x = 1\n" + ANSWERING.format("old")})
+    service = launch("pids:wsgi").started()
+    assert service.get()[1] == "old"
+    write({"trilithon.toml": "workers = 2\n", "pids.py": "x = 22\n" + ANSWERING.format("new")})
+    pid = upgrade(service)
+    until(lambda: service.children() == [pid], "the old workers' end")
+    assert len(children(pid)) == 2
+    assert service.get()[1] == "new"
+    os.kill(service.pid, signal.SIGTERM)
+    assert service.process.wait() == 0
+    end(service, pid)
+
+
+ANSWERING = """
+def wsgi(environ, start_response):
+    start_response("200 OK", [])
+    return [b"{}"]
+"""
+
+
+def test_a_new_program_without_the_option_has_a_supervisor_all_the_same(launch, write):
+    write({"trilithon.toml": "workers = 2\n"})
+    service = launch("pids:wsgi", "--upgrade-standby", "0").started()
+    write({"trilithon.toml": ""})
+    pid = upgrade(service)
+    assert service.process.wait() == 0
+    assert [int(service.get()[1])] == children(pid)
+    end(service, pid)
+
+
+def test_nobody_else_sees_what_was_handed_over(launch, write):
+    write({"pids.py": "import os\n" + ANSWERING.replace('b"{}"', "repr(sorted(os.environ)).encode()")})
+    service = launch("pids:wsgi", "--workers", "1", "--upgrade-standby", "0").started()
+    before = service.get()[1]
+    pid = upgrade(service)
+    assert service.process.wait() == 0
+    assert "UPGRADE" not in before and "PATH" in before
+    assert service.get()[1] == before
+    end(service, pid)
+
+
+def test_a_link_may_lead_to_a_newer_place(launch, write, tmp_path):
+    write({"one/pids.py": ANSWERING.format("one"), "two/pids.py": ANSWERING.format("two")})
+    link = tmp_path / "current"
+    link.symlink_to("one")
+    service = launch("pids:wsgi", "--workers", "1", "--upgrade-standby", "0", directory=link, PWD=str(link)).started()
+    assert service.get()[1] == "one"
+    (tmp_path / "next").symlink_to("two")
+    os.replace(tmp_path / "next", link)
+    pid = upgrade(service)
+    assert service.process.wait() == 0
+    assert service.get()[1] == "two"
+    end(service, pid)
+
+
+def script(interpreter, text=""):
+    """Return a console script as installers make them."""
+    return f"#!{interpreter}\nimport sys\n{text}\nfrom trilithon.cli.main import main\nsys.exit(main())\n"
+
+
+def test_a_script_is_run_anew_with_the_python_that_it_names_by_then(launch, tmp_path):
+    python = tmp_path / "python"
+    python.symlink_to(sys.executable)
+    path = tmp_path / "serve"
+    path.write_text(script(sys.executable))
+    path.chmod(0o755)
+    service = launch("pids:wsgi", "--workers", "1", "--upgrade-standby", "0", command=[str(path)]).started()
+    path.write_text(script(python, f"sys.path.insert(0, {str(SOURCE)!r})"))
+    pid = upgrade(service)
+    with open(f"/proc/{pid}/cmdline", "rb") as file:
+        assert file.read().split(b"\0")[:2] == [os.fsencode(python), os.fsencode(path)]
+    assert service.process.wait() == 0
+    end(service, pid)
+
+
+@pytest.mark.parametrize("fault", ["application", "options", "command", "control"])
+def test_a_new_program_that_cannot_start_changes_nothing(launch, write, tmp_path, fault):
+    path = tmp_path / "serve"
+    path.write_text(script(sys.executable))
+    path.chmod(0o755)
+    service = launch("pids:app", "--workers", "2", command=[str(path)]).started()
+    before = service.children()
+    if fault == "application":
+        write({"pids.py": "import nothing_of_that_name\n"})
+    elif fault == "options":
+        write({"trilithon.toml": "nonsense = 1\n"})
+    elif fault == "control":
+        write({"trilithon.toml": f'control_socket = "{"x" * 200}"\n'})
+    else:
+        path.unlink()
+    service.send(signal.SIGUSR2)
+    reason = {
+        "application": "(?s:.*)nothing_of_that_name",
+        "options": ".*ended with exit code 2",
+        "command": ".*serve: No such file",
+        "control": ".*too long",
+    }[fault]
+    service.wait_for(f"ERROR not upgraded.*: {reason}")
+    until(lambda: service.children() == before, "the end of the new program")
+    assert int(service.get()[1]) in before
+    assert service.stop() == 0
+
+
+def test_one_upgrade_at_a_time(launch, write, tmp_path):
+    gate = Gate(tmp_path)
+    service = launch("pids:app", "--workers", "1", "--upgrade-standby", "0").started()
+    (worker,) = service.children()
+    os.rename(tmp_path / "pids.py", tmp_path / "pids2.py")
+    write({"pids.py": GATED.replace("pids", "pids2")})
+    service.send(signal.SIGUSR2)
+    shut = gate.wait_for_visitor()
+    service.send(signal.SIGUSR2)
+    service.wait_for("ERROR not upgraded: an upgrade is under way already")
+    service.send(signal.SIGHUP)
+    service.wait_for("ERROR not reloaded: an upgrade is under way")
+    assert int(service.get()[1]) == worker
+    os.close(shut)
+    pid = upgraded(service)
+    assert service.process.wait() == 0
+    end(service, pid)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGQUIT])
+def test_a_stop_ends_the_program_that_is_starting_too(launch, write, tmp_path, number):
+    gate = Gate(tmp_path)
+    service = launch("pids:app", "--workers", "1").started()
+    os.rename(tmp_path / "pids.py", tmp_path / "pids2.py")
+    write({"pids.py": GATED.replace("pids", "pids2")})
+    service.send(signal.SIGUSR2)
+    shut = gate.wait_for_visitor()
+    assert service.stop(number) == 0
+    os.close(shut)
+
+
+def test_a_new_program_goes_on_when_the_old_one_is_killed_meanwhile(launch, write, tmp_path):
+    gate = Gate(tmp_path)
+    service = launch("pids:app", "--workers", "1", "--pid-file", "pid").started()
+    workers = service.children()
+    os.rename(tmp_path / "pids.py", tmp_path / "pids2.py")
+    write({"pids.py": GATED.replace("pids", "pids2")})
+    service.send(signal.SIGUSR2)
+    shut = gate.wait_for_visitor()
+    (pid,) = set(service.children()) - set(workers)
+    service.send(signal.SIGKILL)
+    service.process.wait()
+    os.close(shut)
+    until(lambda: (tmp_path / "pid").read_text().split() == [str(pid)], "the new program in charge")
+    assert int(service.get()[1]) in children(pid)
+    end(service, pid)
+
+
+def test_unix_sockets_and_the_files_move_on(launch, tmp_path):
+    path = tmp_path / "site.sock"
+    service = launch(
+        *("pids:wsgi", "--workers", "1", "--upgrade-standby", "0", "-b", f"unix:{path}"),
+        *("--pid-file", "pid", "--control-socket", "control"),
+    )
+    service.wait_for("serves .* with 1 worker")
+    inode = path.stat().st_ino
+    pid = service.pid
+    for number in (1, 2):
+        before = pid
+        assert (tmp_path / "pid").read_text() == f"{pid}\n"
+        pid = upgrade(service, number, by=before)
+        wait_gone(before)
+        assert int(ask_unix(path)) in children(pid)
+        assert path.stat().st_ino == inode
+        assert stat.S_ISSOCK((tmp_path / "control").stat().st_mode)
+        assert (tmp_path / "pid").read_text() == f"{pid}\n"
+    end(service, pid)
+    assert not path.exists() and not (tmp_path / "control").exists() and not (tmp_path / "pid").exists()
+
+
+def test_a_changed_list_of_addresses(launch, write, tmp_path):
+    first, second, third = (tmp_path / name for name in ("first", "second", "third"))
+    write({"trilithon.toml": f'bind = ["unix:{first}", "unix:{second}"]\n'})
+    service = launch("pids:wsgi", "--workers", "1", free_port=False)
+    service.wait_for("serves .* with 1 worker")
+    write({"trilithon.toml": f'bind = ["unix:{third}", "unix:{second}"]\n'})
+    pid = upgrade(service)
+    assert int(ask_unix(third)) == int(ask_unix(second))
+    until(lambda: not first.exists(), "the end of the address that is gone")
+    service.send(signal.SIGHUP)
+    service.wait_for("INFO rolled back")
+    wait_gone(pid)
+    assert int(ask_unix(first)) == int(ask_unix(second))
+    assert not third.exists()
+    assert service.stop() == 0
+    assert not first.exists() and not second.exists()
