@@ -1,6 +1,6 @@
 """A worker that was started as an interpreter of its own: reads its papers and lives.
 
-Run as `python -m trilithon.supervisor.spawned LETTER SCOREBOARD CHANNEL ...`, descriptor numbers all.
+Run as `python spawned.py LETTER SCOREBOARD CHANNEL ...`, descriptor numbers all.
 """
 
 import json

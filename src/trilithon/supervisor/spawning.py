@@ -7,6 +7,7 @@ import pickle
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 from trilithon.foundation.errors import ConfigError
@@ -18,6 +19,7 @@ from trilithon.worker.member import Birth
 
 # Held back until the new interpreter knows what they mean; TERM and QUIT end it before that, as they should.
 HELD_BACK = (signal.SIGINT, signal.SIGHUP)
+_PROGRAM = str(Path(__file__).with_name("spawned.py"))
 _REMEDY = (
     "an application that is an object cannot be given to a new interpreter; name it as module:attr, or choose fork"
 )
@@ -56,13 +58,8 @@ class SpawnLauncher:
                 pickle.dump({**told, "argv": sys.argv, "held_back": HELD_BACK}, file)
             for fd in passed:
                 os.set_inheritable(fd, True)
-            arguments = [
-                sys.executable,
-                *interpreter_flags(),
-                "-m",
-                "trilithon.supervisor.spawned",
-                *(str(fd) for fd in passed),
-            ]
+            # By its file: the module path that leads to this package may be one that the program has made.
+            arguments = [sys.executable, *interpreter_flags(), _PROGRAM, *(str(fd) for fd in passed)]
             mask = signal.pthread_sigmask(signal.SIG_BLOCK, ()) | set(HELD_BACK)
             return os.posix_spawn(sys.executable, arguments, os.environ, setsigmask=mask)
         finally:
