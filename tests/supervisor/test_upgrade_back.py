@@ -1,0 +1,230 @@
+"""The ways back from an upgrade: by a signal, by a command, and by itself when the new program dies."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+
+import pytest
+from load import Load
+from service import children, until
+from upgrading import GATED, Gate, ask_unix, end, upgrade, wait_gone
+
+pytestmark = pytest.mark.real
+
+
+@pytest.fixture(params=["pids:app", "pids:wsgi"])
+def target(request):
+    """The application, over both interfaces."""
+    return request.param
+
+
+def ctl(directory, *arguments):
+    """Run `trilithon ctl` and return its exit code, output and errors."""
+    done = subprocess.run(
+        [sys.executable, "-m", "trilithon", "ctl", "--socket", "control", *arguments],
+        cwd=directory,
+        capture_output=True,
+        text=True,
+        timeout=50,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_there_and_back_by_a_signal_loses_nothing(launch, target):
+    service = launch(target, "--workers", "2", "--idle-grace", "1").started()
+    with Load(service.port) as load:
+        for number in (1, 2):
+            pid = upgrade(service, number)
+            load.wait_for_more(50)
+            service.send(signal.SIGHUP)
+            service.wait_for("INFO rolled back", number)
+            load.wait_for_more(50)
+            wait_gone(pid)
+    assert not load.lost
+    assert service.stop() == 0
+    assert "ERROR" not in service.log
+
+
+def test_there_and_back_by_commands(launch, tmp_path):
+    path = tmp_path / "site.sock"
+    service = launch(
+        *("pids:app", "--workers", "1", "--control-socket", "control", "--pid-file", "pid"),
+        *("-b", f"unix:{path}"),
+    )
+    service.wait_for("serves .* with 1 worker")
+    inode = path.stat().st_ino
+    assert ctl(tmp_path, "rollback")[0] == 6
+
+    assert ctl(tmp_path, "upgrade")[0] == 0
+    pid = int((tmp_path / "pid").read_text())
+    assert pid != service.pid
+    code, out, _ = ctl(tmp_path, "status")
+    assert code == 0
+    assert f"supervisor {pid}," in out and f"process {service.pid} stands by" in out
+
+    assert ctl(tmp_path, "rollback") == (0, "rolled back\n", "")
+    wait_gone(pid)
+    assert (tmp_path / "pid").read_text() == f"{service.pid}\n"
+    assert f"supervisor {service.pid}," in ctl(tmp_path, "status")[1]
+    assert path.stat().st_ino == inode
+    assert int(ask_unix(path)) in service.children()
+
+    # And there again, for good.
+    assert ctl(tmp_path, "upgrade")[0] == 0
+    pid = int((tmp_path / "pid").read_text())
+    assert ctl(tmp_path, "stop") == (0, "stopped\n", "")
+    wait_gone(pid)
+    assert service.end() == 0
+    assert not path.exists() and not (tmp_path / "control").exists() and not (tmp_path / "pid").exists()
+
+
+def test_a_failed_upgrade_is_told_to_who_asked_for_it(launch, write, tmp_path):
+    service = launch("pids:app", "--workers", "1", "--control-socket", "control").started()
+    write({"pids.py": "import nothing_of_that_name\n"})
+    code, out, err = ctl(tmp_path, "upgrade")
+    assert (code, out) == (6, "")
+    assert "nothing_of_that_name" in err
+    assert service.stop() == 0
+
+
+def test_the_old_program_takes_over_when_the_new_one_dies(launch, tmp_path):
+    service = launch("pids:app", "--workers", "2", "--pid-file", "pid", "--control-socket", "control").started()
+    pid = upgrade(service)
+    workers = children(pid)
+    os.kill(pid, signal.SIGKILL)
+    service.wait_for(rf"ERROR process {pid} ended by SIGKILL: this one serves again")
+    # Whoever comes in between waits, for the sockets are open all the time.
+    assert int(service.get()[1]) not in workers
+    service.wait_for("INFO rolled back")
+    assert (tmp_path / "pid").read_text() == f"{service.pid}\n"
+    assert f"supervisor {service.pid}," in ctl(tmp_path, "status")[1]
+    wait_gone(*workers)
+    # The way is open for another attempt.
+    pid = upgrade(service, 2)
+    os.kill(service.pid, signal.SIGTERM)
+    assert service.process.wait() == 0
+    end(service, pid)
+
+
+def test_the_old_code_that_is_broken_by_now_leaves_the_new_program_alone(launch, write, tmp_path):
+    service = launch("pids:app", "--workers", "2", "--control-socket", "control").started()
+    pid = upgrade(service)
+    until(lambda: service.children() == [pid], "the old workers' end")
+    write({"pids.py": "import nothing_of_that_name\n"})
+    code, _, err = ctl(tmp_path, "rollback")
+    assert code == 6 and "nothing_of_that_name" in err
+    until(lambda: service.children() == [pid], "the end of workers that could not start")
+    assert int(service.get()[1]) in children(pid)
+    write({"pids.py": "from pids2 import app\n", "pids2.py": APP})
+    assert ctl(tmp_path, "rollback") == (0, "rolled back\n", "")
+    assert service.get()[1] == "repaired"
+    wait_gone(pid)
+    assert service.stop() == 0
+
+
+APP = """
+async def app(scope, receive, send):
+    if scope["type"] == "http":
+        await send({"type": "http.response.start", "status": 200})
+        await send({"type": "http.response.body", "body": b"repaired"})
+"""
+
+
+def test_the_new_program_that_dies_on_the_way_back_is_no_hindrance(launch, write, tmp_path):
+    gate = Gate(tmp_path)
+    service = launch("pids:app", "--workers", "1").started()
+    pid = upgrade(service)
+    until(lambda: service.children() == [pid], "the old worker's end")
+    os.rename(tmp_path / "pids.py", tmp_path / "pids2.py")
+    write({"pids.py": GATED.replace("pids", "pids2")})
+    service.send(signal.SIGHUP)
+    shut = gate.wait_for_visitor()
+    os.kill(pid, signal.SIGKILL)
+    wait_gone(pid)
+    os.close(shut)
+    service.wait_for("INFO rolled back")
+    assert [int(service.get()[1])] == service.children()
+    assert service.stop() == 0
+
+
+def test_the_new_program_that_is_stopped_takes_the_old_one_along(launch, tmp_path):
+    service = launch("pids:app", "--workers", "1", "--pid-file", "pid").started()
+    pid = upgrade(service)
+    os.kill(pid, signal.SIGTERM)
+    assert service.end() == 0
+    assert not (tmp_path / "pid").exists()
+    assert "serves again" not in service.log
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
+def test_the_old_program_may_be_sent_away(launch, tmp_path, number):
+    service = launch("pids:app", "--workers", "1", "--pid-file", "pid", "--control-socket", "control").started()
+    pid = upgrade(service)
+    os.kill(service.pid, number)
+    assert service.process.wait() == 0
+    assert (tmp_path / "pid").read_text() == f"{pid}\n"
+    assert [int(service.get()[1])] == children(pid)
+    code, _, err = ctl(tmp_path, "rollback")
+    assert code == 6 and "no longer, stands by" in err
+    end(service, pid)
+
+
+def test_the_new_program_goes_on_when_the_old_one_is_killed(launch):
+    service = launch("pids:app", "--workers", "1").started()
+    pid = upgrade(service)
+    service.send(signal.SIGKILL)
+    service.process.wait()
+    assert [int(service.get()[1])] == children(pid)
+    end(service, pid)
+
+
+def test_signals_that_are_for_the_new_program_are_told_so(launch):
+    service = launch("pids:app", "--workers", "1").started()
+    pid = upgrade(service)
+    for number in (signal.SIGUSR2, signal.SIGTTIN):
+        service.send(number)
+        service.wait_for(f"ERROR {number.name} is for process {pid}, which serves")
+    end(service, pid)
+
+
+def test_a_second_upgrade_has_the_first_as_its_way_back(launch):
+    service = launch("pids:app", "--workers", "1").started()
+    second = upgrade(service)
+    third = upgrade(service, 2, by=second)
+    assert service.process.wait() == 0
+    os.kill(second, signal.SIGHUP)
+    service.wait_for(rf"\[{second}\] INFO rolled back")
+    wait_gone(third)
+    assert [int(service.get()[1])] == children(second)
+    end(service, second)
+
+
+def test_a_request_that_lasts_is_finished_by_the_old_program(launch, write, tmp_path):
+    gate = Gate(tmp_path)
+    write({"lasting.py": LASTING})
+    service = launch("lasting:wsgi", "--workers", "1", "--upgrade-standby", "0").started()
+    with socket.create_connection(("127.0.0.1", service.port), timeout=30) as client:
+        client.sendall(b"GET / HTTP/1.1\r\nHost: site\r\nConnection: close\r\n\r\n")
+        shut = gate.wait_for_visitor()
+        (worker,) = service.children()
+        pid = upgrade(service)
+        assert set(service.children()) == {worker, pid}
+        os.close(shut)
+        data = b""
+        while more := client.recv(65536):
+            data += more
+    assert data.endswith(str(worker).encode())
+    assert service.process.wait() == 0
+    end(service, pid)
+
+
+LASTING = """
+import os
+
+def wsgi(environ, start_response):
+    open("gate").read()
+    start_response("200 OK", [])
+    return [str(os.getpid()).encode()]
+"""
