@@ -410,6 +410,7 @@ class Engine(Owner):
         """Accept connections from a bound, listening, non-blocking socket; the engine closes it."""
         listener = Listener(self, self.poller, self.admit, sock, doorway)
         self.listeners[listener.fd] = listener
+        listener.shares = self.slot is not None
         if self.steward is not None:
             listener.placer = self.steward
             self.steward.doorways[listener.door] = doorway

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from trilithon.net.arrival import Doorway
 from trilithon.net.binding import unix_name
 from trilithon.net.connection import Connection, Owner
-from trilithon.net.poller import READ, Poller
+from trilithon.net.poller import EXCLUSIVE, READ, Poller
 from trilithon.wire.exchange import Peer
 
 log = logging.getLogger("trilithon.error")
@@ -52,7 +52,10 @@ class Placer(Protocol):
 
 
 class Listener:
-    """One bound socket of an engine, which `admit` hands the accepted connections to."""
+    """One bound socket of an engine, which `admit` hands the accepted connections to.
+
+    `shares` says that other processes accept from it too, `placer` decides then who gets a connection.
+    """
 
     def __init__(
         self,
@@ -74,22 +77,28 @@ class Listener:
         self.address = sock.getsockname()
         self.door = str(self.address)
         self.placer: Placer | None = None
+        self.shares = False
 
     def accept(self) -> None:
         """Accept what waits, at most a batch; the rest is reported again in the next turn."""
-        self.accept_batch()
+        has_accepted = self.accept_batch()
         if self.placer is not None:
             self.placer.dispatch()
+        if self.shares and has_accepted and not self.paused:
+            # Whoever has waited longest is woken first: to the end of the line, or one worker would accept everything.
+            self.poller.unregister(self.fd)
+            self.poller.register(self.fd, READ | EXCLUSIVE)
 
-    def accept_batch(self) -> None:
-        """Accept until nothing waits, or enough is accepted."""
+    def accept_batch(self) -> bool:
+        """Accept until nothing waits, or enough is accepted; returns whether anything was."""
+        has_accepted = False
         for _ in range(ACCEPT_BATCH):
             if self.paused:
-                return
+                break
             try:
                 sock, address = self.sock.accept()
             except BlockingIOError:
-                return
+                break
             except OSError as error:
                 if error.errno in GONE:
                     continue
@@ -97,8 +106,10 @@ class Listener:
                 self.pause()
                 self.retry_at = self.owner.now + RETRY_S
                 log.error("cannot accept connections: %s; trying again in %.0f s", error.strerror, RETRY_S)
-                return
+                break
+            has_accepted = True
             self.welcome(sock, address)
+        return has_accepted
 
     def welcome(self, sock: socket.socket, address: Any) -> None:
         """Set an accepted socket up and hand it to the engine."""
@@ -134,7 +145,7 @@ class Listener:
         if self.paused:
             self.paused = False
             self.retry_at = 0.0
-            self.poller.register(self.fd, READ)
+            self.poller.register(self.fd, READ | EXCLUSIVE)
 
     def retry(self, now: float) -> None:
         """Accept again when a pause for want of descriptors is over."""

@@ -8,6 +8,10 @@ READ = 0x001
 WRITE = 0x004
 ERROR = 0x008
 HANGUP = 0x010
+# With READ, when a descriptor is first watched: of several processes that wait for it one is woken, not all of them.
+# Linux knows it, and only for a process that waits in this poller itself, as a crew does; where an event loop watches
+# the poller all are woken, those without anything else to do that is.
+EXCLUSIVE: int = getattr(select, "EPOLLEXCLUSIVE", 0)
 
 
 class Poller(Protocol):
