@@ -5,6 +5,7 @@ from trilithon.foundation.leaf cimport gather, send
 from trilithon.wire.exchange cimport Transport
 
 cdef Py_ssize_t SEAL_BYTES
+cdef Py_ssize_t MOST_SEALED_BYTES
 cdef Py_ssize_t TURN_BYTES
 
 cdef class Outlet(Transport):
@@ -27,7 +28,7 @@ cdef class Outlet(Transport):
     cdef drain_sealed(self)
     @cython.locals(sealed=list, whole=Py_ssize_t)
     cdef drop_records(self, Py_ssize_t count)
-    @cython.locals(out=list, data=bytes, size=Py_ssize_t, total=Py_ssize_t, count=Py_ssize_t)
+    @cython.locals(out=list, data=bytes, total=Py_ssize_t, count=Py_ssize_t)
     cdef seal_some(self)
     @cython.locals(records=bytes)
     cdef bytes open_records(self, bytes data)

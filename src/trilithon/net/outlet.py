@@ -7,11 +7,13 @@ from typing import Any
 
 from trilithon.foundation.files import FileSpan
 from trilithon.foundation.leaf import gather, send
-from trilithon.net.tls import TlsChannel
+from trilithon.net.tls import SEAL_STEP_BYTES, TlsChannel
 from trilithon.wire.exchange import Transport
 
-# So much is sealed at once: enough for one write, and little to hold for a client that does not read.
+# So much is sealed at once, and with the part that reaches it up to the most: enough for one write, and little to hold
+# for a client that does not read. The most takes a block of 64 KiB with the head and the frames around it.
 SEAL_BYTES = 65536
+MOST_SEALED_BYTES = SEAL_STEP_BYTES
 # Stands in for the records of connections that have none waiting; never added to.
 NOTHING: list[bytes] = []
 # And so much is written at once: a client that reads as fast as we write would keep all others waiting.
@@ -162,7 +164,7 @@ class Outlet(Transport):
             if not first.count:
                 first.close()
                 del out[0]
-        elif len(first) > SEAL_BYTES:
+        elif len(first) > MOST_SEALED_BYTES:
             data = first[self.out_offset : self.out_offset + SEAL_BYTES]
             self.out_offset += len(data)
             if self.out_offset == len(first):
@@ -173,10 +175,9 @@ class Outlet(Transport):
             total = 0
             count = 0
             while count < len(out) and total < SEAL_BYTES and type(out[count]) is bytes:
-                size = len(out[count])
-                if size > SEAL_BYTES:
+                total += len(out[count])
+                if total > MOST_SEALED_BYTES:
                     break
-                total += size
                 count += 1
             data = first if count == 1 else b"".join(out[:count])
             del out[:count]

@@ -1,7 +1,8 @@
 # C layout of the sending side of an HTTP/2 connection.
 cimport cython
 from trilithon.wire.exchange cimport Exchange, Receiver, Transport
-from trilithon.wire.h2_frames cimport write_field_block, write_header
+from trilithon.wire.h2_data cimport cut_frames
+from trilithon.wire.h2_frames cimport write_field_block
 from trilithon.wire.h2_guard cimport Guard
 from trilithon.wire.h2_priority cimport Schedule
 from trilithon.wire.h2_response cimport ResponseCoder, declared_length
@@ -9,10 +10,8 @@ from trilithon.wire.h2_stream cimport Link, Stream
 from trilithon.wire.response cimport ResponseHead
 from trilithon.wire.terms cimport Terms
 
-cdef int DATA
-cdef int END_STREAM
-cdef Py_ssize_t MAX_PIECE_BYTES
-cdef Py_ssize_t MAX_JOINED_BYTES
+cdef Py_ssize_t BURST_BYTES
+cdef Py_ssize_t FRAME_BYTES
 cdef long long LEAST_PIECE_BYTES
 cdef long long LEAST_WINDOW_BYTES
 cdef long long MAX_WINDOW_BYTES
@@ -39,8 +38,8 @@ cdef class Sender:
     cpdef answer(self, Stream stream, int status, bytes extra, bint bodiless)
     @cython.locals(size=Py_ssize_t, clear=bint, fits=bint)
     cpdef send(self, Stream stream, bytes head, bytes data, bint final)
-    @cython.locals(size=Py_ssize_t)
-    cpdef write_data(self, Stream stream, bytes head, object data, bint last)
+    @cython.locals(start=Py_ssize_t)
+    cpdef write_frames(self, Stream stream, bytes head, bytes data, Py_ssize_t size, bint last)
     cpdef trail(self, Stream stream, list lines)
     cpdef write_trailers(self, Stream stream, list lines)
     cpdef inform(self, Stream stream, int status, bytes lines)
@@ -48,7 +47,7 @@ cdef class Sender:
     cpdef pump(self)
     @cython.locals(stream=Stream, least_bytes=Py_ssize_t)
     cpdef send_held(self, list streams)
-    @cython.locals(last=bint)
+    @cython.locals(room=Py_ssize_t, data=bytes, size=Py_ssize_t, most=Py_ssize_t, last=bint)
     cpdef send_piece(self, Stream stream)
     @cython.locals(exchange=Exchange)
     cpdef cut_short(self, Stream stream)

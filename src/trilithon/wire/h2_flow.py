@@ -2,14 +2,14 @@
 
 from trilithon.foundation.errors import InternalError
 from trilithon.wire.exchange import Receiver, Transport
-from trilithon.wire.h2_codes import DATA, END_STREAM, FLOW_CONTROL_ERROR
+from trilithon.wire.h2_codes import FLOW_CONTROL_ERROR
+from trilithon.wire.h2_data import FRAME_BYTES, cut_frames
 from trilithon.wire.h2_frames import (
     MAX_WINDOW_BYTES,
     MIN_MAX_FRAME_BYTES,
     H2Error,
     write_data,
     write_field_block,
-    write_header,
 )
 from trilithon.wire.h2_guard import Guard
 from trilithon.wire.h2_priority import Schedule
@@ -19,14 +19,12 @@ from trilithon.wire.response import SentLine, own_body
 from trilithon.wire.terms import Terms
 
 DEFAULT_WINDOW_BYTES = 65535
-# Larger frames than this keep the others waiting, even where the client allows them.
-MAX_PIECE_BYTES = 16384
+# So much of a stream goes out at once, in several frames, where no other has a turn to take.
+BURST_BYTES = 65536
 # A client that credits each frame by its size would get ever smaller ones, silly windows (RFC 1122 4.2.3.4):
 # for it no frame is cut shorter than this while more waits. Where windows are tiny there is nothing to choose.
 LEAST_PIECE_BYTES = 256
 LEAST_WINDOW_BYTES = 256
-# Up to this size a copy costs less than one more part to write.
-MAX_JOINED_BYTES = 4096
 
 
 class Sender:
@@ -118,9 +116,9 @@ class Sender:
                 if final:
                     self.link.sent(stream)
                 return
-            fits = size <= MAX_PIECE_BYTES and size <= self.window and size <= stream.window_out
+            fits = size <= BURST_BYTES and size <= self.window and size <= stream.window_out
             if clear and fits and not self.schedule.count:
-                self.write_data(stream, head, data, final)
+                self.write_frames(stream, head, data, size, final)
                 if final:
                     self.link.sent(stream)
                 return
@@ -132,19 +130,14 @@ class Sender:
             self.schedule.add(stream)
         self.pump()
 
-    def write_data(self, stream: Stream, head: bytes, data: bytes | memoryview, last: bool) -> None:
-        """Write one DATA frame behind `head`; both windows have room for it."""
-        size = len(data)
+    def write_frames(self, stream: Stream, head: bytes, data: bytes, size: int, last: bool) -> None:
+        """Write `size` bytes of data, from the stream's offset on, in frames behind `head`; the windows have room."""
         self.window -= size
         stream.window_out -= size
         stream.stalled_at = 0.0
-        self.guard.earn_updates()
-        head += write_header(size, DATA, END_STREAM if last else 0, stream.stream_id)
-        if size <= MAX_JOINED_BYTES or not isinstance(data, bytes):
-            self.transport.write(b"".join((head, data)))
-        else:
-            self.transport.write(head)
-            self.transport.write(data)
+        self.guard.earn_updates((size + FRAME_BYTES - 1) // FRAME_BYTES)
+        start = stream.offset
+        self.transport.write(cut_frames(head, stream.stream_id, data, start, start + size, last))
 
     def trail(self, stream: Stream, lines: list[SentLine]) -> None:
         """End a response with trailers, behind what is queued."""
@@ -205,14 +198,18 @@ class Sender:
         self.least_bytes = least_bytes
 
     def send_piece(self, stream: Stream) -> None:
-        """Send one frame of a stream that is scheduled."""
+        """Send of a stream that is scheduled: a frame, or several where no other stream has a turn to take."""
+        room = min(self.window, stream.window_out)
         try:
-            data = stream.take_queued(min(self.window, stream.window_out, self.max_frame_bytes, MAX_PIECE_BYTES))
+            data = stream.first_queued(room)
         except (OSError, EOFError):
             self.cut_short(stream)
             return
-        last = stream.final and not stream.queued
-        self.write_data(stream, b"", data, last and stream.trailers is None)
+        most = BURST_BYTES if self.schedule.count == 1 else FRAME_BYTES
+        size = min(room, most, len(data) - stream.offset)
+        last = stream.final and stream.queued == size
+        self.write_frames(stream, b"", data, size, last and stream.trailers is None)
+        stream.take_queued(size)
         if not stream.queued or stream.window_out <= 0:
             self.schedule.remove(stream)
         else:

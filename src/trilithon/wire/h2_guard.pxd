@@ -7,5 +7,5 @@ cdef class Guard:
 
     @cython.locals(left=double, since=double, burst=double, rate=double)
     cpdef spend(self, int kind, double now)
-    @cython.locals(left=double)
-    cpdef earn_updates(self)
+    @cython.locals(burst=double)
+    cpdef earn_updates(self, int frames)

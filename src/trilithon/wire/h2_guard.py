@@ -53,8 +53,7 @@ class Guard:
             raise H2Error(ENHANCE_YOUR_CALM, f"too many {name}")
         self.left[kind] = left - 1.0
 
-    def earn_updates(self) -> None:
-        """A DATA frame went out: window updates are due for it."""
-        left = self.left[WINDOW_FRAMES] + UPDATES_PER_FRAME
-        if left <= BUDGETS[WINDOW_FRAMES][1]:
-            self.left[WINDOW_FRAMES] = left
+    def earn_updates(self, frames: int) -> None:
+        """DATA frames went out: window updates are due for them."""
+        burst = BUDGETS[WINDOW_FRAMES][1]
+        self.left[WINDOW_FRAMES] = min(burst, self.left[WINDOW_FRAMES] + frames * UPDATES_PER_FRAME)

@@ -3,6 +3,8 @@ cimport cython
 from trilithon.wire.exchange cimport Carrier, Exchange, Transport
 from trilithon.wire.protocol cimport Protocol
 
+cdef Py_ssize_t BLOCK_BYTES
+
 cdef class ClosedStreams:
     cdef readonly dict young
     cdef readonly dict old
@@ -50,6 +52,7 @@ cdef class Stream(Carrier):
     cdef public double stalled_at
 
     cpdef put(self, object piece, Py_ssize_t size)
-    @cython.locals(data=object, start=Py_ssize_t)
+    @cython.locals(block=bytes)
+    cpdef bytes first_queued(self, Py_ssize_t most)
     cpdef take_queued(self, Py_ssize_t size)
     cpdef drop_queued(self)

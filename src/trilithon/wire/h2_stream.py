@@ -33,6 +33,8 @@ CLOSED = StreamState.CLOSED
 BY_END = 1
 BY_PEER = 2
 BY_US = 3
+# So much of a file is read at once: as frames and TLS records it makes one packet of a loopback or an offloading card.
+BLOCK_BYTES = 65280
 # So many closed streams are remembered, and up to twice as many; what is older is only known not to be idle.
 KEPT_CLOSED = 256
 
@@ -134,30 +136,35 @@ class Stream(Carrier):
         self.queue.append(piece)
         self.queued += size
 
-    def take_queued(self, size: int) -> bytes | memoryview:
-        """Take up to `size` bytes, more than none, off the queue, which is not empty; a view where that spares a copy.
+    def first_queued(self, most: int) -> bytes:
+        """Return the first piece of the queue, which is not empty; what waits begins at its `offset`.
 
-        Raises OSError or EOFError when a file does not give what it promised.
+        Of a file a block is read at a time, at most `most` bytes, which the windows take. Raises OSError or EOFError
+        when it does not give what it promised.
         """
         queue = self.queue
         assert queue is not None, "what has something queued has a queue"
         piece = queue[0]
         if isinstance(piece, bytes):
-            start = self.offset
-            data: bytes | memoryview = piece
-            if start or size < len(piece):
-                data = memoryview(piece)[start : start + size]
-            self.offset = start + len(data)
-            if self.offset == len(piece):
-                queue.popleft()
-                self.offset = 0
-        else:
-            data = piece.read(size)
-            if not piece.count:
-                queue.popleft()
-                piece.close()
-        self.queued -= len(data)
-        return data
+            return piece
+        block = piece.read(min(most, BLOCK_BYTES))
+        if not piece.count:
+            queue.popleft()
+            piece.close()
+        queue.appendleft(block)
+        return block
+
+    def take_queued(self, size: int) -> None:
+        """Take bytes off the first piece of the queue."""
+        queue = self.queue
+        assert queue is not None, "see first_queued"
+        piece = queue[0]
+        assert isinstance(piece, bytes), "see first_queued"
+        self.queued -= size
+        self.offset += size
+        if self.offset == len(piece):
+            queue.popleft()
+            self.offset = 0
 
     def drop_queued(self) -> None:
         """Throw away what is queued, and close the files in it."""
