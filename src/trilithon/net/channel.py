@@ -19,6 +19,7 @@ HEAD = struct.Struct("!IB")
 # What is longer comes from no program of ours.
 MAX_BYTES = 16 << 20
 MAX_FDS = 64
+FD_BYTES = array.array("i").itemsize
 # Descriptors that are received are not for programs which the application starts.
 CLOEXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 READ_BYTES = 65536
@@ -83,14 +84,16 @@ class Channel:
         found: list[tuple[Message, list[int]]] = []
         while not self.ended:
             try:
-                data, fds, _, _ = socket.recv_fds(self.sock, READ_BYTES, MAX_FDS, CLOEXEC)
+                # Not by `recv_fds`, which forgets the flags before Python 3.12.
+                data, rights, _, _ = self.sock.recvmsg(READ_BYTES, socket.CMSG_SPACE(MAX_FDS * FD_BYTES), CLOEXEC)
             except (BlockingIOError, InterruptedError):
                 break
             except OSError as error:
                 if error.errno not in (errno.ECONNRESET, errno.EPIPE, errno.ENOTCONN, errno.EBADF):
                     raise
-                data, fds = b"", []
-            self.fds += fds
+                data, rights = b"", []
+            for _, _, numbers in rights:
+                self.fds += array.array("i", numbers[: len(numbers) - len(numbers) % FD_BYTES])
             self.ended = not data
             self.incoming += data
             self.cut(found)

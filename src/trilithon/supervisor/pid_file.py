@@ -63,6 +63,12 @@ class PidFile:
         os.close(self._fd)
         self._fd = -1
 
+    def close_in_child(self) -> None:
+        """Let go of the file in a process that was forked off: its lock is to end with its owner."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
     def is_ours(self) -> bool:
         """Tell whether the path leads to the file that this process made."""
         try:
