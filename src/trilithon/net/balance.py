@@ -12,14 +12,14 @@ from operator import itemgetter
 from typing import Any
 
 from trilithon.foundation.cells import clock_us
-from trilithon.foundation.scoreboard import Scoreboard, Slot
+from trilithon.foundation.scoreboard import Scoreboard, Slot, WorkerState
 from trilithon.net.arrival import Doorway
 from trilithon.net.connection import Connection
 from trilithon.net.engine import Engine
 from trilithon.net.levelling import choose, is_turn_over, plan, window_s
 from trilithon.net.life import OPEN
 from trilithon.net.listener import Listener
-from trilithon.net.mailbox import Mailbox, Neighbour, Parcel
+from trilithon.net.mailbox import MAX_PARCELS, Mailbox, Neighbour, Parcel
 from trilithon.net.poller import READ
 from trilithon.net.standing import (
     COLLECTED,
@@ -135,7 +135,8 @@ class Balancer:
             if neighbour is not None:
                 self.neighbours[slot] = neighbour
         if old is not None:
-            parcels = old.take_back()
+            # One that does not serve yet, or no longer, leaves them to the others: all have this mailbox.
+            parcels = old.take_back() if self.slot.state is WorkerState.READY and self.engines else []
             old.close()
             self.admit(parcels)
 
@@ -337,6 +338,9 @@ class Balancer:
         if now - self.sampled_at > window_s(self.rate):
             self.sample(now)
         now_us = clock_us()
+        if self.engines[0].terms.patient:
+            self.wish_all_away(now, now_us)
+            return
         others = [Standing(slot, now_us) for slot in self.open_slots(now, now_us)]
         own = Standing(self.slot, now_us)
         quotas = plan(own, others) if others else []
@@ -351,6 +355,19 @@ class Balancer:
                 self.wishes[rated[place][1]] = (quota.slot, rates[place])
         if not taken and rates and is_turn_over(own, others) and quotas[0].rate:
             self.wishes[rated[0][1]] = (quotas[0].slot, rates[0])
+        self.announce()
+
+    def wish_all_away(self, now: float, now_us: int) -> None:
+        """Let all connections that can move go to the others: this worker leaves, and they need not be closed."""
+        heirs = self.open_slots(now, now_us)
+        if heirs:
+            for number, (connection, protocol) in enumerate(self.movable()):
+                heir = heirs[number % len(heirs)]
+                self.wishes[connection] = (heir.index, self.rate_of(connection, protocol, now))
+        self.announce()
+
+    def announce(self) -> None:
+        """Have the engines fulfil the wishes before their next poll."""
         if self.wishes:
             for engine in self.engines:
                 engine.wishing = True
@@ -402,32 +419,32 @@ class Balancer:
         ready: dict[int, list[Connection]] = {}
         for connection, (slot, _) in self.wishes.items():
             if connection.owner is not engine or connection.life is not OPEN:
-                continue
+                continue  # it is the other engine's by now, or closed
             if is_between_requests(connection):
                 ready.setdefault(slot, []).append(connection)
             else:
                 engine.wishing = True
         for slot, connections in ready.items():
             neighbour = self.neighbours.get(slot)
-            parcels = [
-                Parcel(
-                    connection.sock,
-                    "",
-                    connection.protocol.peer,
-                    served(connection),
-                    self.wishes[connection][1],
-                )
-                for connection in connections
-            ]
-            for connection in connections:
-                del self.wishes[connection]
             if neighbour is None or not takes_connections(self.scoreboard.slot(slot), clock_us()):
                 continue
-            if self.send(neighbour, parcels):
-                self.shift(-sum(parcel.rate for parcel in parcels))
-                for connection in connections:
-                    connection.close()
-                self.tell()
+            for first in range(0, len(connections), MAX_PARCELS):
+                if not self.part_with(connections[first : first + MAX_PARCELS], neighbour):
+                    break
+
+    def part_with(self, connections: list[Connection], neighbour: Neighbour) -> bool:
+        """Hand connections between two requests to a worker; returns False when it cannot have them."""
+        parcels = [
+            Parcel(connection.sock, "", connection.protocol.peer, served(connection), self.wishes.pop(connection)[1])
+            for connection in connections
+        ]
+        if not self.send(neighbour, parcels):
+            return False
+        self.shift(-sum(parcel.rate for parcel in parcels))
+        for connection in connections:
+            connection.close()
+        self.tell()
+        return True
 
 
 def claim(candidate: Candidate) -> tuple[int, float]:
