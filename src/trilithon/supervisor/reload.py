@@ -10,6 +10,7 @@ from trilithon.supervisor.launcher import Launcher
 from trilithon.supervisor.roster import Roster
 from trilithon.supervisor.systemd import Notifier
 from trilithon.supervisor.turnover import Turnover
+from trilithon.worker.logs import configure
 
 log = logging.getLogger("trilithon.error")
 
@@ -75,6 +76,7 @@ class Reload:
             keeper.options, keeper.generation = self.former
             log.error("not reloaded, the workers that were there go on: %s", fault)
         else:
+            configure(self.options)
             log.info("reloaded")
         keeper.notifier.ready()
         keeper.launcher.keep(keeper.generation)

@@ -44,10 +44,12 @@ def serve(app: Any, options: Options, environ: Mapping[str, str], reread: Callab
 
 def supervise(app: Any, options: Options, reread: Callable[[], Options] | None = None) -> int:
     """Serve in workers until told to stop; returns the exit code, every fault told in one message."""
-    configure(options)
     heritage = None
     try:
         heritage = inherit(os.environ)
+        if options.umask:
+            os.umask(int(options.umask, 8))
+        configure(options)
         return Supervisor(app, options, reread, heritage).run()
     except BindError as error:
         return fail(heritage, f"trilithon: {error}", ExitCode.BIND)

@@ -11,7 +11,6 @@ from typing import Any
 
 from trilithon.foundation.errors import ConfigError
 from trilithon.foundation.exit_codes import ExitCode
-from trilithon.foundation.identity import identity_of
 from trilithon.foundation.options import Options
 from trilithon.foundation.scoreboard import SLOTS, Scoreboard, WorkerState
 from trilithon.net.channel import Channel
@@ -29,6 +28,7 @@ from trilithon.supervisor.succession import Succession
 from trilithon.supervisor.systemd import Notifier
 from trilithon.supervisor.turnover import Turnover
 from trilithon.supervisor.vigil import LOOK_S, Vigil
+from trilithon.worker.logs import reopen_log_files
 from trilithon.worker.member import Birth
 
 log = logging.getLogger("trilithon.error")
@@ -51,7 +51,6 @@ class Supervisor:
         self.app = app
         self.options = options = for_development(options) if options.reload else options
         self.reread = reread
-        self.identity = identity_of(options)
         self.pid_file = PidFile(options.pid_file) if options.pid_file else None
         self.notifier = Notifier(os.environ)
         self.reactor = Reactor()
@@ -82,8 +81,6 @@ class Supervisor:
 
     def run(self) -> int:
         """Serve until told to stop; raises BindError and ConfigError before anything is started."""
-        if self.options.umask:
-            os.umask(self.identity.umask)
         try:
             self.succession.open()
             self.reactor.handle_signals([signal.SIGCHLD], self.reap)
@@ -142,6 +139,8 @@ class Supervisor:
         """Close, in a process that was forked off, what belongs to the supervisor alone."""
         self.reactor.close()
         self.succession.close_in_child()
+        if self.pid_file is not None:
+            self.pid_file.close_in_child()
         if self.developing is not None:
             self.developing.release()
         for worker in self.roster.all():
@@ -459,7 +458,8 @@ class Supervisor:
         self.fill()
 
     def reopen(self) -> None:
-        """Have log files opened again, here and in all workers."""
+        """Have log files opened again, first here, where new ones are made for the user of the workers."""
+        reopen_log_files()
         for worker in self.roster.all():
             worker.channel.send({"do": "reopen"})
 

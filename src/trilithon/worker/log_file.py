@@ -60,7 +60,7 @@ class LogFile:
 
     def reopen(self) -> None:
         """Append to whatever the path leads to now, a new file if there is none; stays with the old one on failure."""
-        if self.path in STANDARD:
+        if self.path in STANDARD or self.is_in_place():
             return
         try:
             fresh = self._open()
@@ -71,6 +71,13 @@ class LogFile:
         os.dup2(fresh, self.fd, inheritable=False)
         os.close(fresh)
         self.is_cut = False
+
+    def is_in_place(self) -> bool:
+        """Tell whether the path still leads to the file that is open."""
+        try:
+            return os.path.samestat(os.stat(self.path), os.fstat(self.fd))
+        except OSError:
+            return False
 
     def _open(self) -> int:
         if self.path in STANDARD:
@@ -115,7 +122,9 @@ class LogFileHandler(logging.Handler):
 def open_log_file(path: str, option: str, owner: tuple[int, int] = (-1, -1)) -> LogFile:
     """Return the log file of a path, the same one each time; raises ConfigError naming `option`."""
     file = _open_files.get(path)
-    if file is None:
+    if file is not None:
+        file.reopen()  # a process that was forked long after it was opened may find it moved
+    else:
         try:
             file = LogFile(path, owner)
         except OSError as error:

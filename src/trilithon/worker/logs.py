@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from trilithon.foundation.errors import ConfigError
+from trilithon.foundation.identity import identity_of
 from trilithon.foundation.options import Options
 from trilithon.worker.log_file import LogFile, LogFileHandler, close_other_log_files, open_log_file, reopen_log_files
 
@@ -76,14 +77,16 @@ class StandardErrorHandler(logging.Handler):
             self.handleError(record)
 
 
-def configure(options: Options, owner: tuple[int, int] = (-1, -1)) -> None:
+def configure(options: Options, owner: tuple[int, int] | None = None) -> None:
     """Set up the loggers `trilithon.error` and `trilithon.access` and open their files; idempotent.
 
     Call it in the process that the server owns, before the application is loaded. Handlers that somebody set on these
     loggers, or on `trilithon`, are kept, and standard error is added only where there are none. `owner` is the user and
-    the group that workers will open the files as, -1 for this process's own. Raises `ConfigError` for a `log_config`
-    or a file that cannot be used.
+    the group that will open the files anew, by default those that workers run as. Raises `ConfigError` for a
+    `log_config` or a file that cannot be used.
     """
+    if owner is None:
+        owner = identity_of(options).owner()
     if options.log_config:
         _apply(options.log_config)
     level = options.log_level.upper()

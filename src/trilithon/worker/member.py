@@ -66,6 +66,8 @@ def live(birth: Birth) -> int:
         if not birth.loaded:
             # Otherwise it was done before the import, and an application may have set logging up its own way since.
             configure(birth.options)
+        else:
+            reopen_log_files()
         # What the worker's user may not read or open is read and opened by now: certificates, log files.
         member.server.open_certificates()
         identity_of(birth.options).assume(os.environ)
