@@ -106,7 +106,6 @@ class Upgrade:
         # Of the first process of a container only: what it hears who serves from, and who that is.
         self.herald: Channel | None = None
         self.main_pid = 0
-        self.last_code = 0
 
     def told(self) -> str:
         """Return in words what is under way, empty for nothing."""
@@ -258,11 +257,11 @@ class Upgrade:
 
     def child_ended(self, pid: int, code: int) -> bool:
         """Take note that a process has ended, `code` minus the signal that ended it; returns whether it was ours."""
-        if self.phase is Phase.STAYING and pid in (self.main_pid, self.pid):
-            self.last_code = code
+        if self.phase is Phase.STAYING:
+            self.hear_herald()  # it may just have become another one
             if pid == self.main_pid:
                 self.keeper.leave(exit_code(code))
-            return True
+            return pid in (self.main_pid, self.pid)
         if not self.pid or pid != self.pid:
             return False
         self.hear()
@@ -277,6 +276,7 @@ class Upgrade:
             self.finish(reason)
         elif phase in (Phase.STANDBY, Phase.RETURNING) and left:
             self.cancel_timer()
+            self.tell_elder()
             self.keeper.leave(exit_code(code))
         elif phase is Phase.STANDBY:
             log.error("process %d ended %s: this one serves again", pid, how)
@@ -327,8 +327,13 @@ class Upgrade:
                 self.main_pid = message["main"]
         except EOFError:
             self.forget_herald()
-            if self.phase is Phase.STAYING:
-                self.keeper.leave(exit_code(self.last_code))
+            # No program is left; the exit code of the last one comes with the kernel's word of its end.
+            self.keeper.reactor.later(KILL_S, self.leave_if_staying)
+
+    def leave_if_staying(self) -> None:
+        """End, as nobody is left to watch over."""
+        if self.phase is Phase.STAYING and self.herald is None:
+            self.keeper.leave(int(ExitCode.UNEXPECTED))
 
     def forget_herald(self) -> None:
         """Hear of nobody any more."""
