@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -32,7 +33,10 @@ def board():
 
 def forked(work: Callable[[], None]) -> int:
     """Run `work` in a forked process; returns its process id."""
-    pid = os.fork()
+    with warnings.catch_warnings():
+        # Later versions of Python warn of the threads that whoever runs the tests has; the child uses none.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        pid = os.fork()
     if pid == 0:
         code = 1
         try:
