@@ -2,9 +2,9 @@
 
 import contextlib
 import dataclasses
+import importlib.util
 import logging
 import os
-import signal
 import time
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -13,9 +13,12 @@ from trilithon.foundation.errors import ConfigError
 from trilithon.foundation.exit_codes import ExitCode
 from trilithon.foundation.options import Options
 from trilithon.foundation.scoreboard import WorkerState
+from trilithon.supervisor.backoff import Backoff
+from trilithon.supervisor.launcher import Launcher
 from trilithon.supervisor.reactor import Reactor
 from trilithon.supervisor.roster import Roster, Worker
 from trilithon.supervisor.watching import Watcher, sources_of, spell_path
+from trilithon.worker.member import SHOWN
 
 log = logging.getLogger("trilithon.error")
 
@@ -33,11 +36,14 @@ class Charge(Protocol):
     reread: Callable[[], Options] | None
     reactor: Reactor
     roster: Roster
+    launcher: Launcher
+    backoff: Backoff
+    generation: int
     wanted: int
     is_stopping: bool
 
-    def renew(self, options: Options) -> None:
-        """Use these options for the workers of a new generation, and start what is missing."""
+    def fill(self) -> None:
+        """Have as many workers as are wanted."""
 
     def dismiss(self, worker: Worker, because: str, message: dict[str, Any], state: WorkerState) -> None:
         """Tell a worker to leave."""
@@ -58,12 +64,11 @@ class Developing:
         self.began_at = 0.0
         # Why the process of the last worker ended during its start; the next one serves this and loads nothing.
         self.trouble = ""
-        self.sources = self.find_sources()
+        self.sources = self.find_sources(charge.options)
         self.watcher = self.make_watcher()
 
-    def find_sources(self) -> dict[str, Any]:
-        """Return what is to be watched."""
-        options = self.charge.options
+    def find_sources(self, options: Options) -> dict[str, Any]:
+        """Return what is to be watched; raises ConfigError."""
         return sources_of(options, [self.charge.app, *(target for _, target in options.mount_table())])
 
     def make_watcher(self) -> Watcher:
@@ -88,52 +93,73 @@ class Developing:
             return
         others = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
         log.info("%s%s changed: starting anew", spell_path(paths[0]), others)
+        for path in paths:
+            forget_bytecode(path)
         self.restart(self.charge.options)
 
-    def reload(self) -> str:
-        """Start anew because somebody asks, with the options as they are now; returns "", or why not."""
+    def reload(self, done: Callable[[str], None]) -> None:
+        """Start anew because somebody asks, with the options as they are now; `done` gets "", or why not."""
         charge = self.charge
         try:
             options = for_development(charge.reread()) if charge.reread is not None else charge.options
-            log.info("starting anew, as asked")
-            self.restart(options)
-            sources = self.find_sources()
+            sources = self.find_sources(options)
         except ConfigError as fault:
             log.error("not started anew: %s", fault)
-            return str(fault)
+            done(str(fault))
+            return
+        log.info("starting anew, as asked")
+        self.restart(options, done)
         if sources != self.sources:
             self.sources = sources
             self.watcher.close()
             self.watcher = self.make_watcher()
             self.watcher.start()
-        return ""
 
-    def restart(self, options: Options) -> None:
-        """End all workers quickly; the last one's end brings the new ones."""
+    def restart(self, options: Options, done: Callable[[str], None] | None = None) -> None:
+        """End all workers quickly; the last one's end brings the new ones. `done` gets "", or why nothing is done."""
         charge = self.charge
-        self.began_at = time.monotonic()
-        self.trouble = ""
-        for worker in charge.roster.staying():
-            was_starting = worker.state is WorkerState.STARTING
-            charge.dismiss(worker, "changed files", {"do": "stop"}, WorkerState.STOPPING)
-            if was_starting:
-                # It may import for long, and hears nothing meanwhile; nobody waits for its answers.
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(worker.pid, signal.SIGTERM)
-            charge.set_deadline(worker, END_S if was_starting else GRACE_S + END_S)
-        charge.renew(options)
+        generation = charge.generation + 1
+        workers = charge.options.workers
+        began_at = time.monotonic()
+
+        def prepared(fault: str, code: int) -> None:
+            if fault:
+                log.error("not started anew: %s", fault)
+            elif not charge.is_stopping:
+                charge.options = options
+                charge.generation = generation
+                if options.workers != workers:
+                    charge.wanted = options.worker_count()
+                self.began_at = began_at
+                self.trouble = ""
+                self.dismiss_all()
+                charge.launcher.keep(generation)
+                charge.backoff.reset()
+                charge.fill()
+            if done is not None:
+                done(fault)
+
+        charge.launcher.prepare(generation, options, prepared)
+
+    def dismiss_all(self) -> None:
+        """Have all workers end soon."""
+        for worker in self.charge.roster.staying():
+            self.charge.dismiss(worker, "changed files", {"do": "stop"}, WorkerState.STOPPING)
+            self.charge.set_deadline(worker, GRACE_S + END_S)
 
     def may_hire(self) -> bool:
         """Tell whether new workers may start: not before the old ones have ended."""
         return all(worker.is_staying for worker in self.charge.roster.all())
 
-    def failed(self, worker: Worker) -> None:
-        """Show in the terminal why a worker cannot serve the application; it serves that as well."""
-        if self.trouble:
-            return  # said already
-        _, reason = worker.failure or (0, "")
-        os.write(2, (reason.rstrip("\n") + "\n").encode(errors="backslashreplace"))
-        log.error("the application cannot be started: browsers are shown why, until a file changes")
+    def failed(self, worker: Worker) -> bool:
+        """Show in the terminal why a worker cannot serve the application; returns whether it serves that as well."""
+        code, reason = worker.failure or (int(ExitCode.UNEXPECTED), "")
+        if code not in SHOWN:
+            return False
+        if not self.trouble:
+            os.write(2, (reason.rstrip("\n") + "\n").encode(errors="backslashreplace"))
+            log.error("the application cannot be started: browsers are shown why, until a file changes")
+        return True
 
     def became_ready(self, worker: Worker) -> None:
         """Say how long it took, once all are ready."""
@@ -144,13 +170,23 @@ class Developing:
     def excuses(self, worker: Worker, how: str) -> bool:
         """Tell whether to go on after a worker that ended during its start; another one then tells browsers so.
 
-        Not when it was one to tell a fault already, or when the fault is in the options.
+        Not when it was to tell a fault already, or when it has told its own, which then is one of the options.
         """
-        if self.trouble or (worker.failure is not None and worker.failure[0] == ExitCode.USAGE):
+        if self.trouble or worker.failure is not None:
             return False
         self.trouble = f"the process ended {how} while the application was loaded"
         log.error("%s ended %s during its start: browsers are told so, until a file changes", worker, how)
         return True
+
+
+def forget_bytecode(path: str) -> None:
+    """Remove what the interpreter keeps of a source file that has changed.
+
+    It tells versions apart by size and whole seconds, which is too coarse for somebody who saves twice in a second.
+    """
+    if path.endswith(".py"):
+        with contextlib.suppress(OSError, NotImplementedError):
+            os.unlink(importlib.util.cache_from_source(path))
 
 
 def for_development(options: Options) -> Options:

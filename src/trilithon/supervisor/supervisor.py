@@ -19,7 +19,8 @@ from trilithon.supervisor.backoff import Backoff
 from trilithon.supervisor.chronicle import Chronicle
 from trilithon.supervisor.developing import Developing, for_development
 from trilithon.supervisor.heritage import Heritage
-from trilithon.supervisor.launcher import Household, choose_launcher
+from trilithon.supervisor.household import Household
+from trilithon.supervisor.launcher import choose_launcher
 from trilithon.supervisor.pid_file import PidFile
 from trilithon.supervisor.reactor import Reactor, Timer
 from trilithon.supervisor.reload import Reload
@@ -433,7 +434,7 @@ class Supervisor:
             done(refusal)
             return
         if self.developing is not None:
-            done(self.developing.reload())
+            self.developing.reload(done)
             return
         try:
             options = self.reread() if self.reread is not None else self.options
@@ -442,13 +443,6 @@ class Supervisor:
             done(str(fault))
             return
         Reload(self, options, done).begin()
-
-    def renew(self, options: Options) -> None:
-        """Use these options for the workers of a new generation, and start what is missing; for development."""
-        self.options = options
-        self.generation += 1
-        self.backoff.reset()
-        self.fill()
 
     def scale(self, count: int) -> None:
         """Have so many workers, at least one."""
