@@ -132,7 +132,7 @@ INHERITED = """
     import os, signal, subprocess, sys
 
     def wsgi(environ, start_response):
-        code = "import os, signal as s; print(sorted(os.listdir('/proc/self/fd')), *map(int, map(s.getsignal, (1, 15))))"
+        code = "import os, signal as s; print(sorted(os.listdir('/proc/self/fd')), +s.getsignal(1), +s.getsignal(15))"
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, close_fds=False)
         start_response("200 OK", [])
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, [])

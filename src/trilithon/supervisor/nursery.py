@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 from trilithon.foundation.exit_codes import ExitCode
 from trilithon.foundation.options import Options
 from trilithon.net.channel import Channel, Message
-from trilithon.supervisor.launcher import Household, Outcome
+from trilithon.supervisor.household import Household, Outcome
 from trilithon.supervisor.newborn import begin, end_as, fork, handled_signals, why
 from trilithon.supervisor.papers import write_papers
 from trilithon.supervisor.template import DEAF_TO, Template

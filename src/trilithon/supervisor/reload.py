@@ -6,7 +6,7 @@ from typing import Protocol
 
 from trilithon.foundation.options import Options
 from trilithon.supervisor.backoff import Backoff
-from trilithon.supervisor.launcher import Launcher
+from trilithon.supervisor.household import Launcher
 from trilithon.supervisor.roster import Roster
 from trilithon.supervisor.systemd import Notifier
 from trilithon.supervisor.turnover import Turnover

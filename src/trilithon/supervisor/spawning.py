@@ -13,7 +13,7 @@ from typing import Any
 from trilithon.foundation.errors import ConfigError
 from trilithon.foundation.options import Options
 from trilithon.foundation.scoreboard import open_memory
-from trilithon.supervisor.launcher import Household, Outcome
+from trilithon.supervisor.household import Household, Outcome
 from trilithon.supervisor.papers import write_papers
 from trilithon.worker.member import Birth
 

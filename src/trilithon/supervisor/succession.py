@@ -14,7 +14,7 @@ from trilithon.supervisor.commands import Charge, SupervisorCommands
 from trilithon.supervisor.control import ControlSocket, RefusedCommand
 from trilithon.supervisor.heir import Heir
 from trilithon.supervisor.heritage import Heritage
-from trilithon.supervisor.launcher import Launcher
+from trilithon.supervisor.household import Launcher
 from trilithon.supervisor.pid_file import PidFile
 from trilithon.supervisor.premises import Premises
 from trilithon.supervisor.reactor import Reactor

@@ -15,9 +15,9 @@ from trilithon.foundation.exit_codes import ExitCode
 from trilithon.foundation.identity import identity_of
 from trilithon.foundation.options import Options
 from trilithon.net.channel import Channel
+from trilithon.supervisor.household import Household
 from trilithon.supervisor.import_report import report, report_native_threads
 from trilithon.supervisor.import_watch import ImportWatch
-from trilithon.supervisor.launcher import Household
 from trilithon.supervisor.newborn import MEANINGS, begin, fork, why, work
 from trilithon.supervisor.papers import Inherited, read_papers
 from trilithon.supervisor.reactor import Reactor
