@@ -22,6 +22,8 @@ MAX_WINDOW_S = 2.0
 # A worker whose process uses this much more of a processor than another has more to do, however few its requests are.
 CPU_MARGIN = 0.1
 MAX_MOVES = 32
+# Differences of up to so many standard deviations are taken for chance.
+CHANCE = 1.5
 # So much above the mean may be a worker's number of connections.
 UNEVEN = 0.1
 
@@ -56,7 +58,7 @@ def plan(own: Standing, others: Sequence[Standing]) -> list[Quota]:
     spread = math.sqrt(mean_rate / window_s(mean_rate))
     mean_count = sum(member.connections for member in members) / len(members)
     too_much = TOO_MUCH if own.connections > (1 - 2 * UNEVEN) * mean_count else TOO_MUCH_FOR_FEW
-    if burdens[own.slot.index] - mean > max((too_much - 1) * mean, 1.5 * spread):
+    if burdens[own.slot.index] - mean > max((too_much - 1) * mean, CHANCE * spread):
         counts = {member.slot.index: member.connections for member in members}
         for slot, rate in share_out(own, members, burdens, mean):
             most = burdens[own.slot.index] - burdens[slot]
@@ -73,7 +75,7 @@ def plan(own: Standing, others: Sequence[Standing]) -> list[Quota]:
 def burden(member: Standing, mean_rate: float, mean_work: float) -> float:
     """Return a worker's rate, with what it had too much or too little of lately."""
     surplus = member.work - mean_work
-    forgiven = FORGIVEN * mean_work
+    forgiven = max(FORGIVEN * mean_work, CHANCE * math.sqrt(mean_work))
     surplus = math.copysign(max(0.0, abs(surplus) - forgiven), surplus) / WORK_S
     return member.rate + max(-MAKE_UP * mean_rate, min(MAKE_UP * mean_rate, surplus))
 
@@ -138,7 +140,7 @@ def choose(rates: Sequence[float], quota: Quota, taken: set[int]) -> list[int]:
         chosen.append(free.pop())
     missing = quota.rate - sum(rates[place] for place in chosen)
     for place in free:
-        if rates[place] * MAX_MOVES < quota.rate or len(chosen) >= MAX_MOVES:
+        if missing <= 0 or rates[place] * MAX_MOVES < quota.rate or len(chosen) >= MAX_MOVES:
             break
         if rates[place] <= missing:
             chosen.append(place)
