@@ -166,6 +166,34 @@ def test_a_reload_during_the_import_of_another_takes_the_later_code(launch, writ
     assert service.stop() == 0
 
 
+def test_a_reload_that_begins_before_another_has_ended(launch, write, tmp_path):
+    service = launch("pids:app", "--workers", "1", "--preload").started()
+    os.mkfifo(tmp_path / "start")
+    os.mkfifo(tmp_path / "import")
+    slow = """
+        async def app(scope, receive, send):
+            await receive()
+            open("start").read()
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+            await send({"type": "lifespan.shutdown.complete"})
+    """
+    write({"pids.py": slow})
+    service.send(signal.SIGHUP)
+    until(lambda: len(service.children()) == 2, "a second template")
+    start = (tmp_path / "start").open("w")  # opens once the worker of the second generation waits
+    write({"pids.py": "open('import').read()\n" + answer("pids", "'third'")})
+    service.send(signal.SIGHUP)
+    waiting = (tmp_path / "import").open("w")
+    start.close()
+    service.wait_for("INFO reloaded", 1)
+    waiting.close()
+    service.wait_for("INFO reloaded", 2)
+    family(service, 1)
+    assert service.get()[1] == "third"
+    assert service.stop() == 0
+
+
 def test_workers_go_on_without_their_template_and_another_one_is_made(launch, write):
     write({"counted.py": COUNTED})
     service = launch("counted:app", "--workers", "2", "--preload").started()

@@ -38,7 +38,7 @@ class ForkLauncher:
 
     def launch(self, birth: Birth) -> int:
         """Fork; see Launcher."""
-        birth.store = self.stores[birth.generation]
+        birth.store = self.stores.get(birth.generation)
 
         def child(mask: set[int]) -> NoReturn:
             # What the supervisor does at its end is not the worker's to do.
@@ -51,7 +51,7 @@ class ForkLauncher:
 
     def keep(self, generation: int) -> None:
         """Let go of other certificates; see Launcher."""
-        self.stores = {generation: self.stores[generation]}
+        self.stores = {each: store for each, store in self.stores.items() if each == generation}
 
     def child_ended(self, pid: int, code: int) -> None:
         """See Launcher."""

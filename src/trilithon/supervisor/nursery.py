@@ -54,6 +54,7 @@ class TemplateLauncher:
     def __init__(self, household: Household) -> None:
         self.household = household
         self.mothers: list[Mother] = []
+        self.kept = 0
         adopt_orphans()
 
     def prepare(self, generation: int, options: Options, done: Outcome) -> None:
@@ -160,7 +161,12 @@ class TemplateLauncher:
         what = message["say"]
         if what == "ready":
             mother.is_ready = True
+            for other in self.mothers:
+                if other is not mother and other.generation == mother.generation:
+                    other.is_over = True
             self.settle(mother, "", 0)
+            mother.is_over = mother.is_over or mother.generation < self.kept
+            self.tidy()
         elif what == "failed":
             mother.failure = (message["reason"], message["code"])
         elif what == "ended":
@@ -197,8 +203,11 @@ class TemplateLauncher:
 
     def keep(self, generation: int) -> None:
         """Have no more workers of other generations; see Launcher."""
+        self.kept = generation
         for mother in self.mothers:
-            mother.is_over = mother.is_over or mother.generation != generation
+            # One that somebody waits for belongs to the next reload.
+            if mother.generation != generation and not mother.outcomes:
+                mother.is_over = True
         self.tidy()
 
     def tidy(self) -> None:
