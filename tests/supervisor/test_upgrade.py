@@ -105,6 +105,22 @@ def test_a_link_may_lead_to_a_newer_place(launch, write, tmp_path):
     end(service, pid)
 
 
+def test_the_mask_of_file_modes_is_that_of_the_start(launch, write):
+    write({"pids.py": "import os\n" + ANSWERING.replace('b"{}"', "repr(os.umask(0o077)).encode()")})
+    write({"trilithon.toml": 'umask = "027"\n'})
+    mask = os.umask(0o022)
+    try:
+        service = launch("pids:wsgi", "--workers", "1", "--upgrade-standby", "0").started()
+    finally:
+        os.umask(mask)
+    assert service.get()[1] == str(0o027)
+    write({"trilithon.toml": ""})
+    pid = upgrade(service)
+    assert service.process.wait() == 0
+    assert service.get()[1] == str(0o022)
+    end(service, pid)
+
+
 def script(interpreter, text=""):
     """Return a console script as installers make them."""
     return f"#!{interpreter}\nimport sys\n{text}\nfrom trilithon.cli.main import main\nsys.exit(main())\n"

@@ -30,6 +30,23 @@ class Heritage:
     elder: Channel | None = None
 
 
+@dataclass(slots=True)
+class Origin:
+    """How this program was started, so that it can be started again, and what it inherited then."""
+
+    command: list[str]
+    directory: str
+    umask: int
+    heritage: Heritage | None = None
+
+    @staticmethod
+    def now() -> "Origin":
+        """Return how it was; call it before anything is changed, and while there is one thread."""
+        umask = os.umask(0o077)
+        os.umask(umask)
+        return Origin(command_line(), directory(), umask)
+
+
 def inherit(environ: MutableMapping[str, str]) -> Heritage | None:
     """Return what the program before left, None when there is none; raises ConfigError for what cannot be.
 

@@ -13,7 +13,7 @@ from trilithon.net.binding import SocketFile, socket_files
 from trilithon.supervisor.commands import Charge, SupervisorCommands
 from trilithon.supervisor.control import ControlSocket, RefusedCommand
 from trilithon.supervisor.heir import Heir
-from trilithon.supervisor.heritage import Heritage
+from trilithon.supervisor.heritage import Origin
 from trilithon.supervisor.household import Launcher
 from trilithon.supervisor.pid_file import PidFile
 from trilithon.supervisor.premises import Premises
@@ -57,18 +57,18 @@ class Crown(Charge, Protocol):
 class Succession:
     """The premises, the control socket and both sides of an upgrade; see Keeper and Successor."""
 
-    def __init__(self, crown: Crown, heritage: Heritage | None) -> None:
+    def __init__(self, crown: Crown, origin: Origin) -> None:
         self.crown = crown
         self.reactor = crown.reactor
         self.premises = Premises()
-        self.heritage = heritage
+        self.heritage = origin.heritage
         self.control: ControlSocket | None = None
         self.control_file: list[SocketFile] = []
-        self.upgrade = Upgrade(self, heritage.elder if heritage is not None else None)
+        self.upgrade = Upgrade(self, origin)
         self.heir: Heir | None = None
         # Only who is in charge may speak for the service.
         self.notifier = crown.notifier
-        if heritage is not None:
+        if origin.heritage is not None:
             crown.notifier = Notifier({})
 
     @property

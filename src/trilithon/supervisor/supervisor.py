@@ -18,7 +18,7 @@ from trilithon.net.mailbox import mailbox_pair
 from trilithon.supervisor.backoff import Backoff
 from trilithon.supervisor.chronicle import Chronicle
 from trilithon.supervisor.developing import Developing, for_development
-from trilithon.supervisor.heritage import Heritage
+from trilithon.supervisor.heritage import Origin
 from trilithon.supervisor.household import Household
 from trilithon.supervisor.launcher import choose_launcher
 from trilithon.supervisor.pid_file import PidFile
@@ -42,13 +42,10 @@ QUICK_S = 1.0
 class Supervisor:
     """One thread, no application: starts workers on sockets that it owns, and keeps as many as are wanted.
 
-    `reread` returns the options anew for a reload, `heritage` is what the program before an upgrade left. `run` returns
-    the exit code.
+    `reread` returns the options anew for a reload. `run` returns the exit code.
     """
 
-    def __init__(
-        self, app: Any, options: Options, reread: Callable[[], Options] | None, heritage: Heritage | None = None
-    ) -> None:
+    def __init__(self, app: Any, options: Options, reread: Callable[[], Options] | None, origin: Origin) -> None:
         self.app = app
         self.options = options = for_development(options) if options.reload else options
         self.reread = reread
@@ -73,7 +70,7 @@ class Supervisor:
         self.deadlines: dict[Worker, Timer] = {}
         self.refill: Timer | None = None
         self.chronicle = Chronicle()
-        self.succession = Succession(self, heritage)
+        self.succession = Succession(self, origin)
         self.newborn: Worker | None = None
         self.developing = Developing(self) if options.reload else None
         self.vigil = Vigil(options.hang_timeout_s, self.replace_hung)

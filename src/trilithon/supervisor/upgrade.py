@@ -13,7 +13,7 @@ from trilithon.foundation.exit_codes import ExitCode
 from trilithon.foundation.options import Options
 from trilithon.net.channel import Channel
 from trilithon.supervisor.control import ControlSocket, RefusedCommand
-from trilithon.supervisor.heritage import Heritage, bequeath, command_line, directory
+from trilithon.supervisor.heritage import Heritage, Origin, bequeath
 from trilithon.supervisor.premises import Premises
 from trilithon.supervisor.reactor import Reactor, Timer
 
@@ -85,16 +85,12 @@ class Keeper(Protocol):
 
 
 class Upgrade:
-    """Starts the program anew and hands over to it; all on the reactor's thread.
+    """Starts the program anew and hands over to it; all on the reactor's thread."""
 
-    `elder` is the channel to the first process of a container when that is another one.
-    """
-
-    def __init__(self, keeper: Keeper, elder: Channel | None = None) -> None:
+    def __init__(self, keeper: Keeper, origin: Origin) -> None:
         self.keeper = keeper
-        self.elder = elder
-        self.command = command_line()
-        self.directory = directory()
+        self.origin = origin
+        self.elder = origin.heritage.elder if origin.heritage is not None else None
         self.phase = Phase.NONE
         self.pid = 0
         self.channel: Channel | None = None
@@ -122,13 +118,13 @@ class Upgrade:
             raise RefusedCommand(f"an upgrade is under way already{other}")
         if refusal := self.keeper.refusal():
             raise RefusedCommand(refusal)
-        log.info("upgrading: starting %s", " ".join(self.command))
+        log.info("upgrading: starting %s", " ".join(self.origin.command))
         here, there = Channel.pair()
         try:
             self.start(there)
         except OSError as error:
             here.close()
-            reason = f"{self.command[0]}: {error.strerror or error}"
+            reason = f"{self.origin.command[0]}: {error.strerror or error}"
             log.error("not upgraded: %s", reason)
             raise RefusedCommand(reason) from None
         finally:
@@ -144,7 +140,7 @@ class Upgrade:
 
     def start(self, channel: Channel) -> None:
         """Run the program with the other end of the channel; raises OSError."""
-        keeper = self.keeper
+        keeper, origin = self.keeper, self.origin
         control = (keeper.control.place, keeper.control.listener) if keeper.control is not None else None
         elder = self.elder
         if must_stay():
@@ -155,7 +151,9 @@ class Upgrade:
             heritage = Heritage(os.getpid(), channel, keeper.premises.places, control, elder)
             variable, passed = bequeath(heritage)
             environ = {**os.environ, **keeper.service_variables(), **variable}
-            process = subprocess.Popen(self.command, cwd=self.directory, env=environ, pass_fds=passed)
+            process = subprocess.Popen(
+                origin.command, cwd=origin.directory, env=environ, pass_fds=passed, umask=origin.umask
+            )
             process.returncode = 0  # its end is the supervisor's to wait for
             self.pid = self.main_pid = process.pid
         finally:
