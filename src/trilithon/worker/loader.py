@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
 
+from trilithon.foundation.accounts import user_of
 from trilithon.foundation.errors import LoadError
 from trilithon.foundation.option_row import suggestion
 from trilithon.worker.interface import Guess, can_take, describe, detect, is_coroutine_callable
@@ -74,9 +75,7 @@ def is_machinery(filename: str) -> bool:
 
 def _find(target: str, interface: str, factory: bool, app_dir: str) -> tuple[Any, str]:
     """Return the application and its `module:attr` name."""
-    directory = Path(app_dir).resolve()
-    if not directory.is_dir():
-        raise LoadError("app_dir", app_dir, "is not a directory; type --app-dir DIRECTORY")
+    directory = _directory(app_dir)
     place, _, attr = target.strip().partition(":")
     if not place:
         raise LoadError("application", target, "names no module; type module:attr, such as main:app")
@@ -91,6 +90,21 @@ def _find(target: str, interface: str, factory: bool, app_dir: str) -> tuple[Any
         found, name, is_maker = _search(module, target, factory)
         factory = factory or is_maker
     return (_call_factory(found, name) if factory else found), name
+
+
+def _directory(app_dir: str) -> Path:
+    """Return the directory of the application; one that this user may not read would only look empty."""
+    directory = Path(app_dir).resolve()
+    try:
+        if not directory.is_dir():
+            raise LoadError("app_dir", app_dir, "is not a directory; type --app-dir DIRECTORY")
+        readable = os.access(directory, os.R_OK | os.X_OK)
+    except PermissionError:
+        readable = False
+    if not readable:
+        user = user_of(os.geteuid()).name or os.geteuid()
+        raise LoadError("app_dir", app_dir, f"user {user} may not read {directory}; change its mode or the user")
+    return directory
 
 
 def _put_on_path(directory: Path) -> None:
