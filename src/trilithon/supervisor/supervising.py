@@ -9,7 +9,6 @@ from trilithon.foundation.errors import BindError, ConfigError
 from trilithon.foundation.exit_codes import ExitCode
 from trilithon.foundation.options import Options
 from trilithon.supervisor.heritage import VARIABLE, Origin, inherit
-from trilithon.supervisor.supervisor import Supervisor
 from trilithon.worker.logs import configure
 from trilithon.worker.running import run_server, tell
 
@@ -64,6 +63,9 @@ def supervise(app: Any, options: Options, reread: Callable[[], Options] | None =
         if options.umask:
             os.umask(int(options.umask, 8))
         configure(options)
+        # One process alone does without all of it.
+        from trilithon.supervisor.supervisor import Supervisor
+
         return Supervisor(app, options, reread, origin).run()
     except BindError as error:
         return fail(origin, f"trilithon: {error}", ExitCode.BIND)

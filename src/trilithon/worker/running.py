@@ -50,15 +50,6 @@ def run_server(app: Any, options: Options) -> int:
     return int(ExitCode.OK)
 
 
-def run(app: Any = None, **options: Any) -> int:
-    """Serve an application, an object or a target such as "module:attr", until SIGINT or SIGTERM.
-
-    Keywords are the options of the table in docs/options.md. Returns the exit code, zero after a graceful stop.
-    Raises ConfigError for an option that cannot be used. Signals are handled only in the main thread.
-    """
-    return run_server(app, Options.of(options))
-
-
 def tell(message: str, code: ExitCode) -> int:
     """Print a fault and return its exit code."""
     print(message, file=sys.stderr)
