@@ -14,7 +14,7 @@ from trilithon.foundation.exit_codes import ExitCode
 from trilithon.foundation.options import Options
 from trilithon.foundation.scoreboard import WorkerState
 from trilithon.supervisor.backoff import Backoff
-from trilithon.supervisor.launcher import Launcher
+from trilithon.supervisor.household import Launcher
 from trilithon.supervisor.reactor import Reactor
 from trilithon.supervisor.roster import Roster, Worker
 from trilithon.supervisor.watching import Watcher, sources_of, spell_path

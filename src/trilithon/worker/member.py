@@ -96,7 +96,9 @@ class Member:
         self.channel = birth.channel
         self.slot = birth.scoreboard.slot(birth.slot)
         # A start-up that fails closes its sockets; in development others are needed then.
-        self.spare = [sock.dup() for sock in birth.listening] if birth.options.reload else []
+        # By descriptor: a copy of the object would set the shared socket to block, as it believes itself to be.
+        spare = [os.dup(sock.fileno()) for sock in birth.listening] if birth.options.reload else []
+        self.spare = [socket.socket(fileno=fd) for fd in spare]
         self.server = self.make_server(birth.app, birth.options, birth.listening)
         self.server.loaded = list(birth.loaded)
         self.server.store = birth.store
