@@ -47,6 +47,8 @@ MIN_AGE_S = 0.1
 PATIENCE_S = 0.1
 # So long a worker gets nothing after that.
 SHUN_S = 1.0
+# More than any worker has connections.
+ALL_BUSY = 1 << 30
 # Descriptors that are left to the application.
 KEPT_DESCRIPTORS = 64
 
@@ -73,13 +75,14 @@ class Balancer:
     """One worker's part in the even load of all: what it accepts for others, gives and takes.
 
     Owned by the worker's engines, whose threads call it; `lock` guards what they share. `place`, `dispatch` and `take`
-    belong to the engine that listens.
+    belong to the engine that listens. `threads` is how many calls each worker can run at a time, zero for any number.
     """
 
-    def __init__(self, scoreboard: Scoreboard, slot: int, reading: socket.socket) -> None:
+    def __init__(self, scoreboard: Scoreboard, slot: int, reading: socket.socket, threads: int = 0) -> None:
         self.scoreboard = scoreboard
         self.slot = scoreboard.slot(slot)
         self.reading = reading
+        self.threads = threads
         self.engines: list[Engine] = []
         self.doorways: dict[str, Doorway] = {}
         self.neighbours: dict[int, Neighbour] = {}
@@ -170,10 +173,16 @@ class Balancer:
             self.catch_up(neighbour)
             count = slot.connections() + neighbour.sent
             counts.append(count)
-            self.candidates.append(Candidate(neighbour, count, recent_arrivals(slot, now_us) + neighbour.sent))
+            arrivals = recent_arrivals(slot, now_us) + neighbour.sent
+            self.candidates.append(Candidate(neighbour, count + self.handicap(slot), arrivals))
         # Handing over has its price: among many connections a few more or less make no difference.
         favour = sum(counts) // len(counts) // 16
-        self.candidates.append(Candidate(None, own - favour, recent_arrivals(self.slot, now_us) - 0.5))
+        arrivals = recent_arrivals(self.slot, now_us) - 0.5
+        self.candidates.append(Candidate(None, own + self.handicap(self.slot) - favour, arrivals))
+
+    def handicap(self, slot: Slot) -> int:
+        """Return what is added to the connections of a worker whose threads are all in calls."""
+        return ALL_BUSY if self.threads and slot.in_flight() >= self.threads else 0
 
     def catch_up(self, neighbour: Neighbour) -> None:
         """Note whether a worker has collected what was sent: its own figures tell of it once it is through a turn."""

@@ -20,8 +20,9 @@ COLLECTED = SPARE + 8
 WORK_S = 2.0
 ARRIVAL_S = 4.0
 ARRIVAL_UNIT = 1024
-# A worker that has been inside one turn for longer is given nothing: its clients would wait.
-STUCK_US = 50_000
+# A worker that has been inside one turn for longer is given nothing: its clients would wait. On a crowded machine one
+# that only waits for a processor may look like that for a while.
+STUCK_US = 150_000
 # Nor is one whose last measurement, due every eighth of a second while it has clients, is older than this.
 SILENT_US = 500_000
 

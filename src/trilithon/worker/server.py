@@ -234,6 +234,7 @@ class Server:
         if first is not None:
             first.store = self.store
             if self.balancer is not None:
+                self.balancer.threads = self.crew.threads if self.crew is not None and not asgi else 0
                 for engine in dict.fromkeys((first, *self.engines())):
                     self.balancer.attend(engine)
             for sock in self.sockets:
