@@ -222,8 +222,11 @@ def tls_context() -> dict[str, ssl.SSLContext]:
 
 async def is_closed(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
     """Tell whether the server was seen to close a connection, the system asked as well."""
+    sock = writer.get_extra_info("socket")
+    if sock is None or sock.fileno() < 0:
+        return True
     poller = select.poll()
-    poller.register(writer.get_extra_info("socket").fileno(), select.POLLIN)
+    poller.register(sock.fileno(), select.POLLIN)
     if not reader.at_eof() and poller.poll(0):
         await asyncio.sleep(0.002)
     return reader.at_eof() or reader.exception() is not None or writer.is_closing()
