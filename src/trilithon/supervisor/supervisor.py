@@ -130,7 +130,7 @@ class Supervisor:
     def keep_vigil(self) -> None:
         """Look for workers that hang, once a second."""
         self.vigil.timeout_s = self.options.hang_timeout_s
-        self.vigil.look(self.roster.ready(), time.monotonic())
+        self.vigil.look(self.roster.all(), time.monotonic())
         self.reactor.later(LOOK_S, self.keep_vigil)
 
     def release_in_child(self) -> None:

@@ -9,7 +9,7 @@ from typing import Generic, Protocol, TypeVar
 from trilithon.foundation.cells import clock_us
 from trilithon.foundation.scoreboard import CREW, LOOP, Slot, WorkerState
 from trilithon.worker.logs import escape
-from trilithon.worker.watchdog import STACK_SIGNAL
+from trilithon.worker.watchdog import STACK_SIGNAL, patience_s
 
 log = logging.getLogger("trilithon.error")
 
@@ -77,7 +77,8 @@ class Vigil(Generic[Member]):
         self.looked_at = now
         if elapsed_s > SLEPT_S:
             self.records.clear()
-        if not self.timeout_s:
+        timeout_s = patience_s(self.timeout_s)
+        if not timeout_s:
             return
         before = self.records
         self.records = {}
@@ -88,9 +89,9 @@ class Vigil(Generic[Member]):
             if record is not None and record.verdict:
                 self.hung(worker, record.verdict)
                 continue
-            self.records[worker.pid] = self.judge(worker, record, elapsed_s)
+            self.records[worker.pid] = self.judge(worker, record, elapsed_s, timeout_s)
 
-    def judge(self, worker: Watched, record: Record | None, elapsed_s: float) -> Record:
+    def judge(self, worker: Watched, record: Record | None, elapsed_s: float, timeout_s: float) -> Record:
         """Look at one worker; returns what is known of it from now on."""
         slot = worker.slot
         watched = slot.watched_us()
@@ -99,9 +100,9 @@ class Vigil(Generic[Member]):
             return Record(Stillness(watched), Stillness(beats))
         still_s = record.watchdog.see(watched, elapsed_s)
         engines_s = record.engines.see(beats, elapsed_s)
-        if still_s >= self.timeout_s:
+        if still_s >= timeout_s:
             record.verdict = f"its interpreter has stood still for {still_s:.0f} s"
-        elif engines_s >= self.timeout_s * HEADSTART + LOOK_S and any(beats):
+        elif engines_s >= timeout_s * HEADSTART + LOOK_S and any(beats):
             record.verdict = f"its engines have stood still for {engines_s:.0f} s"
         if record.verdict:
             log.error(

@@ -102,6 +102,7 @@ class Member:
         self.server = self.make_server(birth.app, birth.options, birth.listening)
         self.server.loaded = list(birth.loaded)
         self.server.store = birth.store
+        self.server.on_serving = self.begin_to_serve
         self.watchdog = Watchdog(self.server, self.slot, self.channel.send)
         self.task: asyncio.Task[None] | None = None
         self.reopening = ReopeningSignal()
@@ -149,10 +150,14 @@ class Member:
         # What is loaded stays: the collector need not look at it again and again.
         gc.collect()
         gc.freeze()
-        self.watchdog.start()
-        self.slot.state = WorkerState.READY
         self.channel.send({"say": "ready", "serves": self.server.describe()})
         await self.server.serve_on()
+
+    def begin_to_serve(self) -> None:
+        """Be looked at from now on: the first request may already hang, before the supervisor hears of this worker."""
+        if not self.is_leaving:
+            self.watchdog.start()
+            self.slot.state = WorkerState.READY
 
     def fail(self, code: ExitCode, reason: str) -> int:
         """Tell the supervisor why the start failed, in development browsers as well; returns the exit code."""

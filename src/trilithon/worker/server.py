@@ -6,7 +6,7 @@ import math
 import platform
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from trilithon.foundation.errors import ConfigError, StartupError
@@ -66,6 +66,8 @@ class Server:
         self.loop: asyncio.AbstractEventLoop | None = None
         self.idle_until = 0.0
         self.slot: Slot | None = None
+        # Called when all is ready but for the first connection.
+        self.on_serving: Callable[[], None] | None = None
         self.balancer: Balancer | None = None
         self.stopping = asyncio.Event()
         self.emptied = asyncio.Event()
@@ -231,6 +233,8 @@ class Server:
         # Connections of HTTP/2, whose streams may belong to several applications, live on the loop where there is one;
         # those of HTTP/1 move to where their requests belong.
         first = loop_engine if loop_engine is not None else crew_engine
+        if self.on_serving is not None:
+            self.on_serving()
         if first is not None:
             first.store = self.store
             if self.balancer is not None:

@@ -29,10 +29,17 @@ log = logging.getLogger("trilithon.error")
 TICK_S = 1.0
 # A tick that comes later than three should, and this, while the process hardly ran, means that it was stopped.
 LATE_S = 0.5
+# The loop beats every half second, and may be late.
+LEAST_S = 1.0
 STDERR = 2
 # Makes the interpreter's fault handler write all stacks to standard error, even while C code holds the GIL. One that
 # hardly any application uses.
 STACK_SIGNAL = int(signal.SIGRTMAX) - 5 if hasattr(signal, "SIGRTMAX") else int(signal.SIGPROF)
+
+
+def patience_s(timeout_s: float) -> float:
+    """Return the time after which something hangs: no shorter than engines beat, zero for never."""
+    return max(timeout_s, LEAST_S) if timeout_s else 0.0
 
 
 class Watchdog:
@@ -49,7 +56,7 @@ class Watchdog:
         self.server = server
         self.slot = slot
         self.say = say
-        self.timeout_s = server.options.hang_timeout_s
+        self.timeout_s = patience_s(server.options.hang_timeout_s)
         self.tick_s = min(TICK_S, self.timeout_s / 4) if self.timeout_s else TICK_S
         self.recycler = Recycler(server.options, slot, say)
         self.ended = threading.Event()
