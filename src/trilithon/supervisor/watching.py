@@ -31,7 +31,7 @@ STEP_MS = 50
 DEBOUNCE_MS = 400
 ATTEMPTS = 3
 # A watcher that ended is started anew after this.
-REVIVE_S = 2.0
+REVIVE_S = 1.0
 _CHILD = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]);"
     "from trilithon.supervisor.watching import main; main(int(sys.argv[2]))"
