@@ -266,6 +266,19 @@ def test_interrupting_during_a_restart_ends_at_once(develop, save, gate):
     assert "KeyboardInterrupt" not in service.log
 
 
+def test_a_start_that_takes_no_signals_is_not_waited_for_long(develop, save, gate, tmp_path):
+    service = develop()
+    deaf = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); open('deaf', 'w').close(); {GATE}"
+    save("app.py", source("two", before=deaf))
+    service.wait_for("starting anew")
+    until(lambda: (tmp_path / "deaf").exists(), "the import to stand still")
+    save("app.py", source("three"))
+    service.wait_for("is killed: it did not end in time")
+    took_s = float(service.wait_for(r"started anew in ([\d.]+) s")[1])
+    assert took_s < 20, "a stop takes 65 s elsewhere"
+    assert service.get() == (200, "three")
+
+
 def test_a_worker_that_is_killed_is_replaced_as_ever(develop):
     service = develop()
     worker = int(re.search(r"\d+", str(ask_worker(service)))[0])

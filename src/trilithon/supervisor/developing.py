@@ -24,8 +24,6 @@ log = logging.getLogger("trilithon.error")
 
 # What runs gets so long to finish; streams and idle connections none: a browser would wait as long as they do.
 GRACE_S = 1.0
-# And so long to end the lifespan and the process.
-END_S = 2.0
 
 
 class Charge(Protocol):
@@ -48,9 +46,6 @@ class Charge(Protocol):
     def dismiss(self, worker: Worker, because: str, message: dict[str, Any], state: WorkerState) -> None:
         """Tell a worker to leave."""
 
-    def set_deadline(self, worker: Worker, delay_s: float) -> None:
-        """Kill a worker unless it has ended in time."""
-
 
 class Developing:
     """Restarts all workers at a change: the old ones end first, since both at once may want the same port or file.
@@ -58,6 +53,9 @@ class Developing:
     Requests wait in the listening sockets meanwhile. A worker whose application cannot be loaded serves a page about
     that and counts as ready. Raises ConfigError for directories that are not there.
     """
+
+    # After this a worker is killed that was told to leave: time for what runs, the lifespan and the end of the process.
+    PATIENCE_S = GRACE_S + 2.0
 
     def __init__(self, charge: Charge) -> None:
         self.charge = charge
@@ -145,7 +143,6 @@ class Developing:
         """Have all workers end soon."""
         for worker in self.charge.roster.staying():
             self.charge.dismiss(worker, "changed files", {"do": "stop"}, WorkerState.STOPPING)
-            self.charge.set_deadline(worker, GRACE_S + END_S)
 
     def may_hire(self) -> bool:
         """Tell whether new workers may start: not before the old ones have ended."""

@@ -234,8 +234,8 @@ class Supervisor:
         else:
             worker.channel.send(message)
         worker.state = state
-        options = self.options
-        self.set_deadline(worker, options.graceful_timeout_s + options.lifespan_timeout_s + END_S)
+        patience_s = self.options.graceful_timeout_s + self.options.lifespan_timeout_s + END_S
+        self.set_deadline(worker, patience_s if self.developing is None else self.developing.PATIENCE_S)
 
     def set_deadline(self, worker: Worker, delay_s: float) -> None:
         """Kill a worker unless it has ended in time."""
