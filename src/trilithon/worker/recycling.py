@@ -1,5 +1,6 @@
-"""Recycling: a worker that has served enough, lived long enough or grown too large asks to be replaced, once."""
+"""Recycling: a worker that has served enough, lived long enough or grown too large asks to be replaced."""
 
+import math
 import os
 import random
 import resource
@@ -13,6 +14,8 @@ from trilithon.foundation.scoreboard import Slot
 
 Say = Callable[[dict[str, Any]], object]
 
+# A successor that could not start is forgotten: who is still there then asks again.
+AGAIN_S = 60.0
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -29,23 +32,23 @@ class Recycler:
         self.max_requests = lower(options.recycle_requests, options.recycle_jitter)
         self.max_age_s = lower(options.recycle_age_s, options.recycle_jitter)
         self.max_rss_bytes = lower(options.recycle_rss_bytes, options.recycle_jitter)
-        self.has_asked = False
+        self.asked_at = -math.inf
 
-    def look(self) -> None:
-        """Ask to be replaced when a limit is reached and that was not done before; called once a second or so."""
-        if self.has_asked:
+    def look(self, now: float) -> None:
+        """Ask to be replaced when a limit is reached; called once a second or so with the time of `time.monotonic`."""
+        if now - self.asked_at < AGAIN_S:
             return
-        reason = self.reason()
+        reason = self.reason(now)
         if reason:
-            self.has_asked = True
+            self.asked_at = now
             self.say({"say": "recycle", "reason": reason})
 
-    def reason(self) -> str:
+    def reason(self, now: float) -> str:
         """Return which limit is reached, "" for none."""
         requests = self.slot.requests()
         if self.max_requests and requests >= self.max_requests:
             return f"it has taken {requests} requests"
-        age_s = time.monotonic() - self.born_at
+        age_s = now - self.born_at
         if self.max_age_s and age_s >= self.max_age_s:
             return f"it is {age_s:.0f} s old"
         rss_bytes = resident_bytes() if self.max_rss_bytes else 0

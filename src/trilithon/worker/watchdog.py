@@ -94,7 +94,7 @@ class Watchdog:
         self.slot.watched()
         self.slot.weigh(resident_bytes(), processor_us())
         if self.slot.state is WorkerState.READY:
-            self.recycler.look()
+            self.recycler.look(now)
             if self.timeout_s:
                 self.look(now)
 
