@@ -15,7 +15,7 @@ from trilithon.foundation.options import Options
 from trilithon.worker.loader import explain
 from trilithon.worker.logs import configure
 from trilithon.worker.server import Server
-from trilithon.worker.signals import ReopeningSignal, Signals
+from trilithon.worker.signals import ReopeningSignal, Signals, answer_as_first_process
 
 log = logging.getLogger("trilithon.error")
 
@@ -27,6 +27,7 @@ def run_server(app: Any, options: Options) -> int:
 
     Ends the process itself where requests had to be cut off, whose threads would otherwise keep it alive.
     """
+    answer_as_first_process()
     if options.umask:
         os.umask(int(options.umask, 8))
     configure(options)
