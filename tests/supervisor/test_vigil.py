@@ -20,6 +20,9 @@ from trilithon.worker.watchdog import STACK_SIGNAL
 pytestmark = pytest.mark.real
 
 TIMEOUT_S = 10.0
+# The cells of a slot that its own worker writes.
+BEAT_AT = 4
+WATCHED_AT = 6
 
 
 @dataclass
@@ -84,7 +87,7 @@ class Watch:
         while self.now < end:
             self.now += LOOK_S
             if beat:
-                workers[0].slot.cells.write(6, int(self.now * 1e6))
+                workers[0].slot.cells.write(WATCHED_AT, int(self.now * 1e6))
             self.vigil.look(workers, self.now)
 
 
@@ -142,17 +145,27 @@ def test_a_watchdog_that_lives_is_enough(worker, log):
     assert not watch.hung and not log.messages
     # It has had the time to tell of the engines, and did not.
     watch.let_pass(3 * LOOK_S, worker, beat=True)
-    assert watch.hung == [("worker 7", "its engines have stood still for 16 s")]
+    assert watch.hung == [("worker 7", "its event loop has stood still for 16 s")]
 
 
 @pytest.mark.parametrize("engine", [LOOP, CREW])
-def test_engines_that_beat_do_not_hang(worker, log, engine):
+def test_an_engine_that_beats_does_not_hang(worker, log, engine):
+    worker.slot.cells.write(BEAT_AT, 0)
     watch = Watch()
     for _ in range(int(5 * TIMEOUT_S)):
         until(lambda: clock_us() > worker.slot.beat_us(engine), "the next microsecond")
         worker.slot.beat(engine)
         watch.let_pass(LOOK_S, worker, beat=True)
     assert not watch.hung and not log.messages
+
+
+def test_an_engine_that_stands_still_beside_another_one_hangs(worker, log):
+    worker.slot.beat(CREW)
+    watch = Watch()
+    for _ in range(int(TIMEOUT_S * HEADSTART) + 3):
+        worker.slot.cells.write(BEAT_AT, worker.slot.beat_us(LOOP) + 1)
+        watch.let_pass(LOOK_S, worker, beat=True)
+    assert watch.hung == [("worker 7", "its crew has stood still for 16 s")]
 
 
 @pytest.mark.parametrize(
@@ -231,7 +244,7 @@ def test_workers_are_looked_at_each_for_itself(worker, log):
     lively = Still(os.getpid(), slot, -1)
     watch = Watch()
     for _ in range(int(TIMEOUT_S) + 2):
-        slot.cells.write(6, slot.watched_us() + 1)
+        slot.cells.write(WATCHED_AT, slot.watched_us() + 1)
         watch.let_pass(LOOK_S, lively, worker)
     assert [name for name, _ in watch.hung] == ["worker 7"]
     board.close()

@@ -285,6 +285,15 @@ def test_without_a_time_out_nothing_hangs(stage, log):
         assert not watch.said and not log.messages
 
 
+def test_in_development_nothing_hangs(stage, log):
+    with slotted(stage, "asgi", hang_timeout_s=TIMEOUT_S, reload=True) as site:
+        watch = Watch(site)
+        started(site, "/hold")
+        stage.wait_entered()
+        watch.let_pass(10 * TIMEOUT_S)
+        assert not watch.said and not log.messages
+
+
 # In its own time, as workers run it.
 
 

@@ -50,7 +50,8 @@ class WorkerOptions(ProxyOptions):
         60.0,
         Section.WORKERS,
         "Time after which a worker counts as hung and is replaced, its stacks and requests logged: its event loop is "
-        "blocked that long, or none of its threads gets on with its call that long. Less than a second counts as one.",
+        "blocked that long, or none of its threads gets on with its call. Less than a second counts as one; with "
+        "reload nothing hangs.",
         zero="never",
     )
     idle_grace_s: float = row(

@@ -31,6 +31,7 @@ from trilithon.supervisor.turnover import Turnover
 from trilithon.supervisor.vigil import LOOK_S, Vigil
 from trilithon.worker.logs import reopen_log_files
 from trilithon.worker.member import Birth
+from trilithon.worker.watchdog import patience_s
 
 log = logging.getLogger("trilithon.error")
 
@@ -73,7 +74,7 @@ class Supervisor:
         self.succession = Succession(self, origin)
         self.newborn: Worker | None = None
         self.developing = Developing(self) if options.reload else None
-        self.vigil = Vigil(options.hang_timeout_s, self.replace_hung)
+        self.vigil = Vigil(patience_s(options), self.replace_hung)
 
     # The life of the supervisor.
 
@@ -129,7 +130,7 @@ class Supervisor:
 
     def keep_vigil(self) -> None:
         """Look for workers that hang, once a second."""
-        self.vigil.timeout_s = self.options.hang_timeout_s
+        self.vigil.timeout_s = patience_s(self.options)
         self.vigil.look(self.roster.all(), time.monotonic())
         self.reactor.later(LOOK_S, self.keep_vigil)
 
@@ -352,7 +353,7 @@ class Supervisor:
         self.chronicle.ended(worker, code, was_leaving)
         if was_starting:
             self.succession.upgrade.worker_failed(worker.failure[1] if worker.failure else f"{worker} ended")
-        if not was_leaving:
+        if not was_leaving and not self.is_resting:
             self.lost(worker, code, was_starting)
         self.turnover.ended(worker)
         self.fill()

@@ -9,7 +9,7 @@ from typing import Generic, Protocol, TypeVar
 from trilithon.foundation.cells import clock_us
 from trilithon.foundation.scoreboard import CREW, LOOP, Slot, WorkerState
 from trilithon.worker.logs import escape
-from trilithon.worker.watchdog import STACK_SIGNAL, patience_s
+from trilithon.worker.watchdog import STACK_SIGNAL
 
 log = logging.getLogger("trilithon.error")
 
@@ -34,10 +34,10 @@ Member = TypeVar("Member", bound=Watched)
 class Stillness:
     """How long a sign of life has stood still, counted only while the process could have run."""
 
-    beat: object
+    beat: int
     still_s: float = 0.0
 
-    def see(self, beat: object, elapsed_s: float) -> float:
+    def see(self, beat: int, elapsed_s: float) -> float:
         """Take note of the sign as it is now; returns for how long it has stood still."""
         if beat != self.beat:
             self.beat = beat
@@ -52,7 +52,8 @@ class Record:
     """What the vigil knows of one worker; `verdict` is why it is hung, once its stacks have been asked for."""
 
     watchdog: Stillness
-    engines: Stillness
+    loop: Stillness
+    crew: Stillness
     verdict: str = ""
 
 
@@ -77,8 +78,7 @@ class Vigil(Generic[Member]):
         self.looked_at = now
         if elapsed_s > SLEPT_S:
             self.records.clear()
-        timeout_s = patience_s(self.timeout_s)
-        if not timeout_s:
+        if not self.timeout_s:
             return
         before = self.records
         self.records = {}
@@ -89,21 +89,24 @@ class Vigil(Generic[Member]):
             if record is not None and record.verdict:
                 self.hung(worker, record.verdict)
                 continue
-            self.records[worker.pid] = self.judge(worker, record, elapsed_s, timeout_s)
+            self.records[worker.pid] = self.judge(worker, record, elapsed_s)
 
-    def judge(self, worker: Watched, record: Record | None, elapsed_s: float, timeout_s: float) -> Record:
+    def judge(self, worker: Watched, record: Record | None, elapsed_s: float) -> Record:
         """Look at one worker; returns what is known of it from now on."""
         slot = worker.slot
         watched = slot.watched_us()
-        beats = (slot.beat_us(LOOP), slot.beat_us(CREW))
+        loop = slot.beat_us(LOOP)
+        crew = slot.beat_us(CREW)
         if record is None:
-            return Record(Stillness(watched), Stillness(beats))
+            return Record(Stillness(watched), Stillness(loop), Stillness(crew))
         still_s = record.watchdog.see(watched, elapsed_s)
-        engines_s = record.engines.see(beats, elapsed_s)
-        if still_s >= timeout_s:
+        loop_s = record.loop.see(loop, elapsed_s) if loop else 0.0
+        crew_s = record.crew.see(crew, elapsed_s) if crew else 0.0
+        if still_s >= self.timeout_s:
             record.verdict = f"its interpreter has stood still for {still_s:.0f} s"
-        elif engines_s >= timeout_s * HEADSTART + LOOK_S and any(beats):
-            record.verdict = f"its engines have stood still for {engines_s:.0f} s"
+        elif max(loop_s, crew_s) >= self.timeout_s * HEADSTART + LOOK_S:
+            which = "event loop" if loop_s >= crew_s else "crew"
+            record.verdict = f"its {which} has stood still for {max(loop_s, crew_s):.0f} s"
         if record.verdict:
             log.error(
                 "%s hangs: %s; the stacks of its threads follow on its standard error; requests in flight:\n%s",

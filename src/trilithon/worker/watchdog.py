@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 
+from trilithon.foundation.options import Options
 from trilithon.foundation.scoreboard import LOOP, Slot, WorkerState
 from trilithon.wire.exchange import Exchange
 from trilithon.worker.crew import Crew
@@ -37,9 +38,13 @@ STDERR = 2
 STACK_SIGNAL = int(signal.SIGRTMAX) - 5 if hasattr(signal, "SIGRTMAX") else int(signal.SIGPROF)
 
 
-def patience_s(timeout_s: float) -> float:
-    """Return the time after which something hangs: no shorter than engines beat, zero for never."""
-    return max(timeout_s, LEAST_S) if timeout_s else 0.0
+def patience_s(options: Options) -> float:
+    """Return the time after which something hangs: no shorter than engines beat, zero for never.
+
+    In development nothing does: whoever looks at a stopped application in a debugger takes his time.
+    """
+    timeout_s = options.hang_timeout_s
+    return max(timeout_s, LEAST_S) if timeout_s and not options.reload else 0.0
 
 
 class Watchdog:
@@ -56,7 +61,7 @@ class Watchdog:
         self.server = server
         self.slot = slot
         self.say = say
-        self.timeout_s = patience_s(server.options.hang_timeout_s)
+        self.timeout_s = patience_s(server.options)
         self.tick_s = min(TICK_S, self.timeout_s / 4) if self.timeout_s else TICK_S
         self.recycler = Recycler(server.options, slot, say)
         self.ended = threading.Event()
