@@ -239,6 +239,39 @@ def test_unix_sockets_and_the_files_move_on(launch, tmp_path):
     assert not path.exists() and not (tmp_path / "control").exists() and not (tmp_path / "pid").exists()
 
 
+def test_a_unix_socket_is_where_the_directory_is_by_then(launch, write, tmp_path):
+    write({"one/pids.py": ANSWERING.format("one"), "two/pids.py": ANSWERING.format("two")})
+    link = tmp_path / "current"
+    link.symlink_to("one")
+    service = launch(
+        *("pids:wsgi", "--workers", "1", "--upgrade-standby", "0", "-b", "unix:site.sock"),
+        directory=link,
+        PWD=str(link),
+    )
+    service.wait_for("serves .* with 1 worker")
+    assert ask_unix(link / "site.sock") == "one"
+    (tmp_path / "next").symlink_to("two")
+    os.replace(tmp_path / "next", link)
+    pid = upgrade(service)
+    assert service.process.wait() == 0
+    assert ask_unix(link / "site.sock") == "two"
+    assert not (tmp_path / "one" / "site.sock").exists()
+    end(service, pid)
+    assert not (tmp_path / "two" / "site.sock").exists()
+
+
+def test_a_unix_socket_whose_file_is_lost_is_bound_anew(launch, tmp_path):
+    path = tmp_path / "site.sock"
+    service = launch("pids:wsgi", "--workers", "1", "--upgrade-standby", "0", "-b", f"unix:{path}")
+    service.wait_for("serves .* with 1 worker")
+    path.unlink()
+    pid = upgrade(service)
+    assert service.process.wait() == 0
+    assert int(ask_unix(path)) in children(pid)
+    end(service, pid)
+    assert not path.exists()
+
+
 def test_a_changed_list_of_addresses(launch, write, tmp_path):
     first, second, third = (tmp_path / name for name in ("first", "second", "third"))
     write({"trilithon.toml": f'bind = ["unix:{first}", "unix:{second}"]\n'})
@@ -255,3 +288,20 @@ def test_a_changed_list_of_addresses(launch, write, tmp_path):
     assert not third.exists()
     assert service.stop() == 0
     assert not first.exists() and not second.exists()
+
+
+@pytest.mark.parametrize("means", [["--preload"], ["--start-method", "spawn"]])
+def test_workers_of_every_origin_are_upgraded(launch, means):
+    service = launch("pids:app", "--workers", "2", *means).started()
+    pid = upgrade(service)
+    until(lambda: pid in service.children() and service.get()[1] not in map(str, service.children()), "new workers")
+    service.send(signal.SIGHUP)
+    service.wait_for("INFO rolled back")
+    wait_gone(pid)
+    assert service.get()[0] == 200
+    pid = upgrade(service, 2)
+    os.kill(service.pid, signal.SIGTERM)
+    assert service.process.wait() == 0
+    assert service.get()[0] == 200
+    end(service, pid)
+    assert "ERROR" not in service.log

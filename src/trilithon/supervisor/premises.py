@@ -5,7 +5,7 @@ import os
 import socket
 from collections.abc import Iterable, MutableMapping
 
-from trilithon.foundation.addresses import Address
+from trilithon.foundation.addresses import Address, AddressKind
 from trilithon.foundation.errors import BindError
 from trilithon.foundation.options import Options
 from trilithon.net.binding import SocketFile, bind, socket_files, spell, terms_of
@@ -45,14 +45,19 @@ class Premises:
             self.places.append((ACTIVATED, given))
         try:
             for address in [] if given else options.addresses():
-                found = take(left, str(address))
-                if found:
+                name = name_of(address)
+                found = take(left, name)
+                if found and is_reachable(address):
+                    for sock in found:
+                        sock.listen(options.backlog)
                     self.lent += socket_files([address])
-                    self.inherited.add(str(address))
+                    self.inherited.add(name)
                 else:
+                    for sock in found:
+                        sock.close()
                     found = bind(address, options.backlog, terms_of(options))
                     self.files += socket_files([address])
-                self.places.append((str(address), found))
+                self.places.append((name, found))
         except BaseException:
             self.close()
             raise
@@ -80,14 +85,14 @@ class Premises:
 
     def lend(self, names: Iterable[str]) -> None:
         """Leave the files of some bind addresses to another program."""
-        paths = {os.path.abspath(name.removeprefix("unix:")) for name in names if name.startswith("unix:")}
+        paths = {name.removeprefix("unix:") for name in names if name.startswith("unix:")}
         self.lent += [file for file in self.files if file.path in paths]
         self.files = [file for file in self.files if file.path not in paths]
 
     def part_with(self, options: Options, kept: Iterable[str]) -> None:
         """Close what the next program does not listen on: nobody accepts there any more."""
         wanted = set(kept)
-        self.gone = [address for address in options.addresses() if str(address) in set(self.names()) - wanted]
+        self.gone = [address for address in options.addresses() if name_of(address) in set(self.names()) - wanted]
         paths = {os.path.abspath(address.path) for address in self.gone if address.path}
         for file in [file for file in self.files if file.path in paths]:
             self.files.remove(file)
@@ -103,7 +108,7 @@ class Premises:
         gone, self.gone = self.gone, []
         for address in gone:
             try:
-                self.places.append((str(address), bind(address, options.backlog, terms_of(options))))
+                self.places.append((name_of(address), bind(address, options.backlog, terms_of(options))))
             except BindError as fault:
                 log.error("on the way back: %s", fault)
             else:
@@ -117,6 +122,18 @@ class Premises:
         for file in self.files:
             file.remove()
         self.files.clear()
+
+
+def name_of(address: Address) -> str:
+    """Return what an address is called between two programs, whose working directories may differ."""
+    if address.kind is AddressKind.UNIX and not address.is_abstract():
+        return f"unix:{os.path.abspath(address.path)}"
+    return str(address)
+
+
+def is_reachable(address: Address) -> bool:
+    """Tell whether clients still find the socket: a Unix socket whose file was removed is listened on in vain."""
+    return not name_of(address).startswith("unix:/") or bool(socket_files([address]))
 
 
 def spelled(sock: socket.socket) -> str:
