@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from tree import ROOT, files, name
 
+from trilithon.cli.control import ctl
 from trilithon.cli.reference import markdown
 from trilithon.foundation.option_row import Kind
 from trilithon.foundation.options import TABLE
@@ -50,6 +51,7 @@ def test_flags_that_are_shown_exist():
 def test_flags_in_the_prose_exist():
     known = {option.flag for option in TABLE} | {"--version", "--help", "--config", "--markdown", "--fast"}
     known |= {option.flag.replace("--", "--no-", 1) for option in TABLE if option.kind is Kind.SWITCH}
+    known |= {flag for command in (ctl, *ctl.commands.values()) for each in command.params for flag in each.opts}
     pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
     shown = {(name(page), flag) for page in pages for flag in re.findall(r"`(--[a-z0-9-]+)", page.read_text("utf-8"))}
     assert not {(page, flag) for page, flag in shown if flag not in known}
