@@ -35,6 +35,7 @@ class Kind(Enum):
     CHURN = "churn"
     CLAIM = "claim"
     HANDSHAKE = "handshake"
+    BALANCE = "balance"
 
 
 SETTINGS: dict[Kind, tuple[str, ...]] = {
@@ -48,6 +49,7 @@ SETTINGS: dict[Kind, tuple[str, ...]] = {
     Kind.CHURN: ("",),
     Kind.CLAIM: ("16", "256", "1024"),
     Kind.HANDSHAKE: ("full", "resumed"),
+    Kind.BALANCE: ("uneven", "burst"),
 }
 """The settings in which each server meets a case of a kind, in the order they are measured."""
 

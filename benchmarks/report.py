@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+from benchmarks.balance_report import balance_table
 from benchmarks.cases import SETTINGS, Case, Kind
 from benchmarks.catalogue import ALL_CASES
 from benchmarks.claim_report import claim_table
@@ -110,6 +111,7 @@ TABLES: dict[Kind, Callable[[Results, Case], list[str]]] = {
     Kind.CHURN: churn_table,
     Kind.CLAIM: claim_table,
     Kind.HANDSHAKE: settings_table,
+    Kind.BALANCE: balance_table,
 }
 
 

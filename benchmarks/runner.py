@@ -14,8 +14,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from benchmarks.balance_trial import measure_balance
 from benchmarks.cases import SETTINGS, Case, Kind
-from benchmarks.catalogue import ALL_CASES
+from benchmarks.catalogue import ALL_CASES, ALL_SERVERS
 from benchmarks.claim_cases import CLAIM_CASES
 from benchmarks.claim_trial import measure_claim
 from benchmarks.environment import ROOT, Environment, EnvironmentFault, prepare
@@ -25,7 +26,7 @@ from benchmarks.load import Driver, LoadError
 from benchmarks.machine import describe
 from benchmarks.publish import conclude
 from benchmarks.results import Outcome, Results
-from benchmarks.servers import SERVERS, Server
+from benchmarks.servers import Server
 from benchmarks.socket_load import SocketDriver
 from benchmarks.socket_trial import measure_sockets
 from benchmarks.trial import Bench, EarlyEnd, Figures, StartFault, Trial, measure
@@ -40,6 +41,7 @@ MEASURES: dict[Kind, Callable[[Bench, Trial], Figures]] = {
     Kind.CHURN: measure_sockets,
     Kind.CLAIM: measure_claim,
     Kind.HANDSHAKE: measure_handshakes,
+    Kind.BALANCE: measure_balance,
 }
 """How a case is measured that is not asked over HTTP and nothing else."""
 
@@ -83,7 +85,7 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     chosen.seconds = chosen.seconds or (1 if chosen.quick else 2)
     if not (1 <= chosen.rounds <= 20 and 1 <= chosen.seconds <= 60):
         parser.error("--rounds is 1 to 20, --seconds 1 to 60")
-    for kind, known in (("cases", ALL_CASES), ("servers", SERVERS)):
+    for kind, known in (("cases", ALL_CASES), ("servers", ALL_SERVERS)):
         for pattern in getattr(chosen, kind) or []:
             if not fnmatch.filter([item.name for item in known], pattern):
                 parser.error(f"no such {kind[:-1]}: {pattern} (there are {', '.join(item.name for item in known)})")
@@ -97,7 +99,9 @@ def is_chosen(name: str, patterns: list[str] | None) -> bool:
 
 def field_of(case: Case, chosen: argparse.Namespace) -> list[Server]:
     """List the servers that meet a case in this run."""
-    able = [server for server in SERVERS if server.interface in (case.interface, "both") or server.name in case.extras]
+    able = [
+        server for server in ALL_SERVERS if server.interface in (case.interface, "both") or server.name in case.extras
+    ]
     if case.servers:
         able = [server for server in able if server.name in case.servers]
     if chosen.quick and chosen.servers is None and not case.servers:
@@ -241,7 +245,7 @@ def main(words: Sequence[str]) -> int:
     chosen = parse(words)
     if chosen.list:
         print("cases:  ", " ".join(case.name for case in ALL_CASES))
-        print("servers:", " ".join(server.name for server in SERVERS))
+        print("servers:", " ".join(server.name for server in ALL_SERVERS))
         return 0
     # A polite kill unwinds as Ctrl-C does, so that no server outlives the run.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -253,7 +257,7 @@ def main(words: Sequence[str]) -> int:
         return 2
     except KeyboardInterrupt:
         return 130
-    names = {server.package for server in SERVERS} | set(APPLICATIONS_AND_PARSERS)
+    names = {server.package for server in ALL_SERVERS} | set(APPLICATIONS_AND_PARSERS)
     versions = {name: version for name, version in environment.versions.items() if name in names}
     with tempfile.TemporaryDirectory(prefix="trilithon-bench-") as scratch:
         bench = make_bench(environment, chosen.seconds, Path(scratch))

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from benchmarks.cases import Case
+from benchmarks.catalogue import ALL_SERVERS
 from benchmarks.results import Results
-from benchmarks.servers import SERVERS
 
 Cells = list[str]
 
@@ -26,7 +26,7 @@ def table(header: Sequence[str], rows: Sequence[Cells]) -> list[str]:
 
 def title_of(server: str) -> str:
     """Return a server's name for the tables."""
-    return next(known.title for known in SERVERS if known.name == server)
+    return next(known.title for known in ALL_SERVERS if known.name == server)
 
 
 def by_cost(results: Results, case: Case, setting: str = "") -> list[str]:
