@@ -1,8 +1,11 @@
 """Workers forked from a template: one import, shared memory, reload of code, and the death of a template."""
 
+import http.client
 import os
 import re
 import signal
+import socket
+import ssl
 from pathlib import Path
 
 import pytest
@@ -284,4 +287,45 @@ def test_processes_of_the_application_are_its_own_to_wait_for(launch, write):
     service.wait_for(r"preload: helped \(line 5\) started the process .* it is no child of any worker")
     service.wait_for(r"preload: helped opened a pipe at import; each worker would share it")
     assert service.get()[0] == 200
+    assert service.stop() == 0
+
+
+@pytest.mark.parametrize("way", [(), ("--preload",)])
+def test_a_tls_session_goes_on_with_another_worker(launch, way):
+    service = launch("pids:wsgi", "--workers", "2", "--self-signed", *way).started()
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    certificates = set()
+
+    def visit(session):
+        connection = http.client.HTTPConnection("127.0.0.1", service.port)
+        plain = socket.create_connection(("127.0.0.1", service.port), 20)
+        connection.sock = context.wrap_socket(plain, session=session)
+        connection.request("GET", "/")
+        pid = connection.getresponse().read()
+        certificates.add(connection.sock.getpeercert(True))
+        try:
+            return pid, connection.sock.session, connection.sock.session_reused
+        finally:
+            connection.close()
+
+    first, session, _ = visit(None)
+    other, _, was_resumed = until(lambda: (found := visit(session))[0] != first and found, "the other worker")
+    assert other != first
+    assert was_resumed
+    assert len(certificates) == 1
+    assert service.stop() == 0
+
+
+def test_a_process_that_is_no_child_of_the_template_is_not_taken_for_a_worker(launch, write):
+    """Workers are signalled with the supervisor's rights, and the template has run foreign code by then."""
+    lying = """
+        import os
+        fork = os.fork
+        os.fork = lambda: fork() and %d
+        from pids import app
+    """
+    write({"lying.py": lying % os.getpid()})
+    service = launch("lying:app", "--workers", "1", "--preload")
+    service.wait_for("cannot start a worker: the process that workers are forked from named one that is not its child")
     assert service.stop() == 0

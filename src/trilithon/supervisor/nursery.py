@@ -115,6 +115,8 @@ class TemplateLauncher:
         if answer["say"] == "refused":
             raise OSError(answer["errno"], os.strerror(answer["errno"]))
         pid = int(answer["pid"])
+        if not is_child(pid, mother.pid):
+            raise OSError(errno.ESRCH, "the process that workers are forked from named one that is not its child")
         mother.workers.add(pid)
         return pid
 
@@ -172,6 +174,7 @@ class TemplateLauncher:
         elif what == "ended":
             mother.workers.discard(message["pid"])
             self.household.ended(message["pid"], message["code"])
+            mother.channel.send({"do": "bury", "pid": message["pid"]})
             self.tidy()
 
     def settle(self, mother: Mother, fault: str, code: int) -> None:
@@ -228,6 +231,18 @@ class TemplateLauncher:
             self.part_with(mother)
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(mother.pid, 0)
+
+
+def is_child(pid: int, parent: int) -> bool:
+    """Tell whether a process is the child of another one; where the system does not say, it is believed.
+
+    A template has run foreign code, perhaps as another user, and workers are signalled with the rights of this process.
+    """
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return int(file.read().rpartition(b") ")[2].split()[1]) == parent
+    except FileNotFoundError:
+        return not os.path.exists("/proc/self/stat")
 
 
 def tell_of_failure(fault: str, code: int) -> None:

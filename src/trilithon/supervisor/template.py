@@ -46,7 +46,8 @@ class Template:
 
     It says {"say": "ready"} once the application is imported, or {"say": "failed", "code", "reason"}. Told
     {"do": "fork"} with a worker's papers and descriptors it forks one and says {"say": "forked", "pid"}, or
-    {"say": "refused", "errno"}; of each worker that ends, {"say": "ended", "pid", "code"}.
+    {"say": "refused", "errno"}; of each worker that ends, {"say": "ended", "pid", "code"}. It keeps that process id
+    until it is told {"do": "bury", "pid"}.
     """
 
     def __init__(self, household: Household, options: Options, channel: Channel) -> None:
@@ -65,7 +66,6 @@ class Template:
 
     def live(self) -> int:
         """Import, then fork when told; returns the exit code when the import fails."""
-        die_with_parent()
         # Workers get theirs when they are forked; what the supervisor stops listening on must not be held open here.
         for sock in self.household.listening():
             sock.close()
@@ -73,6 +73,8 @@ class Template:
             configure(self.options)
             self.server.open_certificates()
             identity_of(self.options).assume(os.environ)
+            # Not before: a process that becomes another user is asked anew.
+            die_with_parent()
             with self.watch:
                 self.server.load()
         except LoadError as error:
@@ -111,7 +113,10 @@ class Template:
             # No end of the interpreter: what the application wants done then is its workers' to do.
             os._exit(ExitCode.OK)
         for message, fds in messages:
-            self.bear(message, fds)
+            if message["do"] == "bury":
+                self.bury(message["pid"])
+            else:
+                self.bear(message, fds)
 
     def bear(self, message: dict[str, Any], fds: list[int]) -> None:
         """Fork a worker."""
@@ -150,11 +155,29 @@ class Template:
     def reap(self, number: int) -> None:
         """Tell of the workers that have ended; processes that the application started are its own to wait for."""
         for pid in list(self.workers):
-            with contextlib.suppress(ChildProcessError):
-                ended, status = os.waitpid(pid, os.WNOHANG)
-                if ended:
-                    self.workers.discard(pid)
-                    self.channel.send({"say": "ended", "pid": pid, "code": os.waitstatus_to_exitcode(status)})
+            code = exit_code_of(pid)
+            if code is not None:
+                self.workers.discard(pid)
+                self.channel.send({"say": "ended", "pid": pid, "code": code})
+
+    def bury(self, pid: int) -> None:
+        """Let go of the process id of a worker that has ended: from now on another process may have it."""
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(pid, os.WNOHANG)
+
+
+def exit_code_of(pid: int) -> int | None:
+    """Return how a child ended, minus the signal that ended it; None while it lives. It stays a zombie, if that can be.
+
+    The supervisor may be about to signal it: a process of the same number must not be met instead.
+    """
+    if not hasattr(os, "waitid"):
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        return os.waitstatus_to_exitcode(status) if ended else None
+    result = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    if result is None:
+        return None
+    return result.si_status if result.si_code == os.CLD_EXITED else -result.si_status
 
 
 def die_with_parent() -> None:
