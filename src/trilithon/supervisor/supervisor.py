@@ -288,6 +288,7 @@ class Supervisor:
     def replace_hung(self, worker: Worker, because: str) -> None:
         """End a worker that serves nobody any more, and start another one."""
         if worker.is_staying:
+            worker.leaves_because = "it hung"
             worker.state = worker.slot.state = WorkerState.HUNG
             self.kill(worker, f"it hangs, {because}")
             self.turnover.ended(worker)
