@@ -377,10 +377,11 @@ class Engine(Owner):
         connection.flush()
         if connection.life is CLOSED:
             return
-        self.connections.pop(connection.fd, None)
         self.unwatch(connection)
         connection.owner = heir
         heir.post(partial(heir.take_over, connection, exchange))
+        # Only now: until then it is to be seen here or there, or the worker would seem to have nothing left to do.
+        self.connections.pop(connection.fd, None)
 
     def take_over(self, connection: Connection, exchange: Exchange) -> None:
         """Take in a connection that another engine handed over, with the exchange it was handed over for."""

@@ -153,7 +153,10 @@ class Listener:
             self.resume()
 
     def close(self) -> None:
-        """Stop listening."""
+        """Stop listening, and take in what waits: who was woken for a connection is the only one who was."""
+        self.accept_batch()
+        if self.placer is not None:
+            self.placer.dispatch()
         self.pause()
         self.sock.close()
 

@@ -296,8 +296,11 @@ class Http1(Http1Sender):
             receiver.drained()
 
     def retire(self) -> None:
-        """Close a connection between requests; one that serves a request ends behind its response; see Protocol."""
-        if self.exchange is None and not self.terms.patient:
+        """Close a connection between requests; one that a request has begun to come on ends behind its response.
+
+        See Protocol.
+        """
+        if self.exchange is None and self.phase is not HEAD and not self.terms.patient:
             self.phase = OVER
             self.transport.finish(False)
 

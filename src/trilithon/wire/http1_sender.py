@@ -98,7 +98,9 @@ class Http1Sender(Protocol):
         terms = self.terms
         framing = response_framing(exchange.bodiless, response.length, final, request.http10)
         self.framing = framing
-        if response.close or exchange.must_close or terms.closing or framing == CLOSE or self.must_abandon(exchange):
+        if response.close or exchange.must_close or framing == CLOSE or self.must_abandon(exchange):
+            self.closing = True
+        elif terms.closing and not (terms.patient and self.ahead):  # what was read ahead is answered too
             self.closing = True
         parts = head_parts(response, framing, len(data) if final else -1)
         if not response.dated:

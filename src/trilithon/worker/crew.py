@@ -259,8 +259,7 @@ class Crew:
         """Write what waits, poll, and sort what came."""
         engine = self.engine
         engine.flush()
-        # Where there is an event loop, connections of its own may still bring requests for the crew.
-        if engine.terms.closing and not engine.connections and not (self.heir is not None and self.heir.connections):
+        if engine.terms.closing and self.has_nothing():
             self.finish()
             return
         slot = engine.slot
@@ -270,6 +269,16 @@ class Crew:
         exchanges = engine.exchanges
         while exchanges:
             self.sort(exchanges.popleft())
+
+    def has_nothing(self) -> bool:
+        """Tell whether nothing is left to serve: no connection, here or on its way from or to the event loop.
+
+        Where there is one, its connections may still bring requests for the crew.
+        """
+        heir = self.heir
+        if heir is not None and (heir.posts or heir.connections):
+            return False
+        return not self.engine.connections and not self.engine.posts
 
     def finish(self) -> None:
         """Nothing is left to serve: let all threads end."""

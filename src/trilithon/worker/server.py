@@ -355,7 +355,8 @@ class Server:
             return False
         if self.looping is None:
             return True
-        return not self.looping.engine.connections and not any(
+        engine = self.looping.engine
+        return not (engine.posts or engine.connections) and not any(
             gateway.running for gateway in self.gateways if isinstance(gateway, AsgiGateway)
         )
 
