@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 
@@ -205,3 +206,57 @@ def test_the_working_directory_may_change(path, monkeypatch):
     monkeypatch.chdir("/")
     file.remove()
     assert not path.exists()
+
+
+class TestService:
+    """The option of a running service."""
+
+    def test_it_is_there_while_the_service_runs(self, launch, path):
+        service = launch("pids:app", "--pid-file", str(path)).started()
+        assert path.read_text() == f"{service.pid}\n"
+        assert service.stop() == 0
+        assert not path.exists()
+
+    def test_a_second_start_is_refused_before_it_listens(self, launch, path):
+        service = launch("pids:app", "--pid-file", str(path)).started()
+        second = launch("pids:app", "--pid-file", str(path))
+        assert second.end() == 2
+        assert f"the server with process id {service.pid} runs already; stop it first" in second.log
+        assert "serves" not in second.log
+        assert service.get()[0] == 200
+        assert path.read_text() == f"{service.pid}\n"
+
+    def test_one_that_a_killed_service_left_is_replaced_though_its_worker_lives_on(self, launch, write, path):
+        # The worker does not notice that its supervisor is gone: it is in a call.
+        write({"stuck.py": STUCK})
+        os.mkfifo(path.parent / "gate")
+        service = launch("stuck:app", "--pid-file", str(path)).started()
+        with socket.create_connection(("127.0.0.1", service.port)) as client:
+            client.sendall(b"GET / HTTP/1.1\r\nHost: site\r\n\r\n")
+            with open(path.parent / "gate", "w"):  # somebody reads: the call has begun
+                service.send(signal.SIGKILL)
+                service.process.wait(30)
+                assert path.read_text() == f"{service.pid}\n"
+                second = launch("pids:app", "--pid-file", str(path)).started()
+                assert path.read_text() == f"{second.pid}\n"
+        assert second.stop() == 0
+        assert not path.exists()
+
+    def test_a_start_that_fails_leaves_none(self, launch, path):
+        service = launch("nothing_of_that_name:app", "--pid-file", str(path))
+        assert service.end() == 3
+        assert os.listdir(path.parent) == ["pids.py"]
+
+    def test_a_directory_that_is_not_there_stops_the_start(self, launch, path):
+        service = launch("pids:app", "--pid-file", str(path.parent / "none" / "site.pid"))
+        assert service.end() == 2
+        assert "cannot be written: No such file or directory" in service.log
+        assert "Traceback" not in service.log and "serves" not in service.log
+
+
+STUCK = """
+def app(environ, start_response):
+    open("gate").read()
+    start_response("200 OK", [])
+    return [b""]
+"""
