@@ -3,10 +3,11 @@
 import os
 import signal
 import socket
+import subprocess
 import sys
 
 import pytest
-from service import children, until
+from service import children, environment, until
 from upgrading import end, upgrade, wait_gone
 
 pytestmark = pytest.mark.real
@@ -15,14 +16,16 @@ CONTAINER = ("unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount
 
 
 class Container:
-    """A service whose supervisor is the first process of a process namespace."""
+    """A service in a process namespace: `first` is its supervisor, the first process or the child of `under`."""
 
-    def __init__(self, launch, *arguments):
+    def __init__(self, launch, *arguments, under=()):
         self.service = launch(
             *("pids:app", "--workers", "1", "--upgrade-standby", "0", *arguments),
-            command=[*CONTAINER, sys.executable, "-m", "trilithon"],
+            command=[*CONTAINER, *under, sys.executable, "-m", "trilithon"],
         ).started()
         (self.first,) = self.service.children()
+        if under:
+            (self.first,) = children(self.first)
         self.upgrades = 0
 
     def outside(self, inside):
@@ -117,6 +120,46 @@ def test_a_container_whose_new_program_dies_goes_back(launch):
     service.wait_for(r"\[1\] INFO rolled back")
     assert service.get()[0] == 200
     assert container.stop() == 0
+
+
+# What docker run --init or the script of an entry point put before the program: it waits for its child and ends.
+ENTRY = ("sh", "-c", '"$@"; exit $?', "entry")
+
+
+def test_the_child_of_the_first_process_stays_too(launch):
+    container = Container(launch, under=ENTRY)
+    service = container.service
+    second = container.upgrade(container.first)
+    third = container.upgrade(container.first)
+    wait_gone(second)
+    assert service.get()[0] == 200
+    os.kill(container.first, signal.SIGTTIN)
+    service.wait_for("INFO 2 workers are wanted")
+    until(lambda: len(children(third)) == 2, "two workers of the third program")
+    assert container.stop() == 0
+
+
+def test_the_child_of_the_first_process_ends_as_its_program_does(launch):
+    container = Container(launch, under=ENTRY)
+    pid = container.upgrade(container.upgrade(container.first))
+    os.kill(pid, signal.SIGKILL)
+    assert container.service.end() == 128 + signal.SIGKILL
+
+
+@pytest.mark.parametrize(("name", "stays"), [("supervisord", True), ("runsv", True), ("bash", False)])
+def test_who_watches_is_known_by_name(tmp_path, name, stays):
+    # A program is called as its file is; this one waits for its child as such programs do.
+    watcher = tmp_path / name
+    watcher.symlink_to("/bin/sh")
+    question = "from trilithon.supervisor.watcher import must_stay; print(must_stay())"
+    done = subprocess.run(
+        [str(watcher), "-c", '"$@"; exit $?', "entry", sys.executable, "-c", question],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=50,
+    )
+    assert (done.stdout, done.returncode) == (f"{stays}\n", 0), done.stderr
 
 
 class Manager:

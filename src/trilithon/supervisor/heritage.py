@@ -20,7 +20,7 @@ class Heritage:
     """What comes with an upgrade. Whoever has it closes what it holds.
 
     `places` are listening sockets by bind address, `control` is the control socket with its path. `elder` leads to the
-    first process of a container, which has to know who serves; it outlives several upgrades.
+    program that must stay for good, which has to know who serves; it outlives several upgrades.
     """
 
     pid: int

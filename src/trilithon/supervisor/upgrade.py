@@ -16,6 +16,7 @@ from trilithon.supervisor.control import ControlSocket, RefusedCommand
 from trilithon.supervisor.heritage import Heritage, Origin, bequeath
 from trilithon.supervisor.premises import Premises
 from trilithon.supervisor.reactor import Reactor, Timer
+from trilithon.supervisor.watcher import adopt_orphans, must_stay
 
 log = logging.getLogger("trilithon.error")
 
@@ -34,7 +35,7 @@ class Phase(Enum):
     STARTING = "upgrading"
     STANDBY = "standing by"
     RETURNING = "rolling back"
-    # The first process of a container has handed over for good, and cannot leave.
+    # It has handed over for good and cannot leave: the first process of a container, or one that is watched.
     STAYING = "watching over the next program"
 
 
@@ -99,7 +100,7 @@ class Upgrade:
         self.done: Done = nobody
         self.back: Done = nobody
         self.timer: Timer | None = None
-        # Of the first process of a container only: what it hears who serves from, and who that is.
+        # Of a process that must stay only: what it hears who serves from, and who that is.
         self.herald: Channel | None = None
         self.main_pid = 0
 
@@ -108,6 +109,10 @@ class Upgrade:
         if self.phase is Phase.STARTING:
             return f"process {self.pid} is starting"
         return ""
+
+    def stays(self) -> bool:
+        """Tell whether this program must stay for good; only the first of several programs does."""
+        return self.elder is None and must_stay()
 
     # Handing over.
 
@@ -143,7 +148,8 @@ class Upgrade:
         keeper, origin = self.keeper, self.origin
         control = (keeper.control.place, keeper.control.listener) if keeper.control is not None else None
         elder = self.elder
-        if must_stay():
+        if self.stays():
+            adopt_orphans()
             self.forget_herald()
             self.herald, elder = Channel.pair()
             keeper.reactor.add(self.herald, self.hear_herald)
@@ -210,7 +216,7 @@ class Upgrade:
     def stand_down(self) -> None:
         """Be no way back any more."""
         self.cancel_timer()
-        if not must_stay():
+        if not self.stays():
             log.info("process %d goes on alone", self.pid)
             self.keeper.leave(0)
             return
@@ -292,7 +298,7 @@ class Upgrade:
             if is_end:
                 self.signal(number)
             return False
-        if self.phase is Phase.STAYING or (is_end and must_stay()):
+        if self.phase is Phase.STAYING or (is_end and self.stays()):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.main_pid, number)
         elif is_end:
@@ -314,7 +320,7 @@ class Upgrade:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, number)
 
-    # The first process of a container.
+    # The process that must stay.
 
     def hear_herald(self) -> None:
         """Take word of who serves, from programs that are no children of this one."""
@@ -341,7 +347,7 @@ class Upgrade:
             self.herald = None
 
     def tell_elder(self) -> None:
-        """Say to the first process of the container that this one serves."""
+        """Say to the process that must stay that this one serves."""
         self.main_pid = os.getpid()
         if self.elder is not None:
             self.elder.send({"main": os.getpid()})
@@ -381,11 +387,6 @@ class Upgrade:
         for channel in (self.channel, self.herald, self.elder):
             if channel is not None:
                 channel.close()
-
-
-def must_stay() -> bool:
-    """Tell whether this process cannot leave while anything runs: the first one of a container."""
-    return os.getpid() == 1
 
 
 def exit_code(code: int) -> int:
