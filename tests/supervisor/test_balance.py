@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 import socket
+import ssl
 import time
 from collections import Counter
 from pathlib import Path
@@ -208,6 +209,49 @@ def test_a_worker_that_is_held_up_gets_no_new_connections(launch, target, call, 
     assert spread(callers)[stuck] == 0
     (tmp_path / "go").touch()
     assert held.answer() == stuck
+
+
+def test_connections_move_on_either_side_of_a_mixed_site(launch, write, call):
+    write({"even.py": SITE})
+    service = launch("--mount", "/threads=even:wsgi", "--mount", "/=even:asgi", "--workers", "2").started()
+    callers = call(service, 12)
+    ask_all(callers)
+    busiest = spread(callers).most_common(1)[0][0]
+    busy = [caller for caller in callers if caller.worker == busiest][:6]
+    before = {caller: caller.worker for caller in busy}
+    threads = REQUEST.replace(b"GET / ", b"GET /threads ")
+    moved = set()
+
+    def have_moved():
+        for number in range(30):
+            for caller in busy:
+                caller.ask(threads if number % 10 else REQUEST)
+                assert caller.body.split()[1] == caller.name.encode()
+        moved.update(caller for caller in busy if caller.worker != before[caller])
+        return moved
+
+    until(have_moved, "a connection that moved")
+
+
+def test_connections_of_tls_stay_where_they_are(launch, target):
+    service = launch(target, "--workers", "2", "--self-signed").started()
+    trusting = ssl.create_default_context()
+    trusting.check_hostname = False
+    trusting.verify_mode = ssl.CERT_NONE
+    with contextlib.ExitStack() as stack:
+        callers = []
+        for _ in range(6):
+            caller = stack.enter_context(contextlib.closing(Caller(service.port)))
+            caller.socket = trusting.wrap_socket(caller.socket)
+            callers.append(caller)
+        ask_all(callers)
+        before = {caller: caller.worker for caller in callers}
+        assert len(set(before.values())) == 2
+        end = time.monotonic() + 1.0
+        while time.monotonic() < end:
+            ask_all([caller for caller in callers if caller.worker == callers[0].worker])
+        ask_all(callers)
+        assert {caller: caller.worker for caller in callers} == before
 
 
 def test_what_a_stopped_worker_was_given_is_taken_back(launch, target, call):
