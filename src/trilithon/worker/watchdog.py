@@ -138,7 +138,9 @@ class Watchdog:
         loop = looping.loop
         task = running_task(loop)
         calls = calls_on_loop(self.server.gateways)
-        holders = {exchange for exchange, own in calls if (own is task if task is not None else own is None)}
+        holders = {exchange for exchange, own in calls if own is not None and own is task}
+        # A call that begins eagerly is not told its task before its first wait.
+        holders = holders or {exchange for exchange, own in calls if own is None}
         notes = dict.fromkeys(holders, "holds the event loop")
         exchanges = requests_in_flight(self.server.engines())
         exchanges += [exchange for exchange in holders if exchange not in exchanges]
