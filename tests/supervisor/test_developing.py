@@ -4,6 +4,7 @@ import http.client
 import os
 import re
 import signal
+import threading
 from contextlib import closing
 from pathlib import Path
 
@@ -132,6 +133,38 @@ def test_requests_wait_during_a_restart_and_none_is_refused(develop, save, gate)
     for connection in waiting:
         with closing(connection):
             assert connection.getresponse().read() == b"two"
+
+
+@pytest.mark.parametrize("keep", [True, False], ids=["kept", "new"])
+def test_no_request_is_lost_between_two_processes(develop, save, keep):
+    service = develop()
+    answers, faults = [], []
+    ended = threading.Event()
+
+    def go_on():
+        connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=DEADLINE_S)
+        with closing(connection):
+            while not ended.is_set() and not faults:
+                try:
+                    connection.request("GET", "/")
+                    answers.append(connection.getresponse().read())
+                except (OSError, http.client.HTTPException) as fault:
+                    faults.append(fault)
+                if not keep:
+                    connection.close()
+
+    clients = [threading.Thread(target=go_on) for _ in range(2)]
+    for client in clients:
+        client.start()
+    for number, word in enumerate(("two", "three", "four"), 1):
+        save("app.py", source(word))
+        service.wait_for("started anew", number)
+    until(lambda: b"four" in answers or faults, "the newest code")
+    ended.set()
+    for client in clients:
+        client.join()
+    assert not faults
+    assert list(dict.fromkeys(answers))[:1] == [b"one"]
 
 
 def test_a_syntax_error_is_shown_until_it_is_mended(develop, save):

@@ -22,8 +22,10 @@ from trilithon.worker.member import SHOWN
 
 log = logging.getLogger("trilithon.error")
 
-# What runs gets so long to finish; streams and idle connections none: a browser would wait as long as they do.
+# What runs gets so long to finish; streams get no time, for a browser would wait as long as they do.
 GRACE_S = 1.0
+# Idle connections get just enough for a request that is on its way.
+IDLE_GRACE_S = 0.05
 
 
 class Charge(Protocol):
@@ -142,7 +144,7 @@ class Developing:
     def dismiss_all(self) -> None:
         """Have all workers end soon."""
         for worker in self.charge.roster.staying():
-            self.charge.dismiss(worker, "changed files", {"do": "stop"}, WorkerState.STOPPING)
+            self.charge.dismiss(worker, "changed files", {"do": "retire"}, WorkerState.RETIRING)
 
     def may_hire(self) -> bool:
         """Tell whether new workers may start: not before the old ones have ended."""
@@ -193,7 +195,7 @@ def for_development(options: Options) -> Options:
         reload=True,
         graceful_timeout_s=min(options.graceful_timeout_s, GRACE_S),
         stream_grace_s=0.0,
-        idle_grace_s=0.0,
+        idle_grace_s=IDLE_GRACE_S,
         hang_timeout_s=0.0,
         balance="shared",
     )
