@@ -236,9 +236,9 @@ class Balancer:
 
     def admit(self, parcels: list[Parcel]) -> None:
         """Serve connections here."""
-        engine = self.engines[0]
         if not parcels:
             return
+        engine = self.engines[0]
         for parcel in parcels:
             try:
                 self.open(engine, parcel)
