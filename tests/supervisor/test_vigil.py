@@ -14,12 +14,13 @@ from service import until
 
 from trilithon.foundation.cells import clock_us
 from trilithon.foundation.scoreboard import CREW, LOOP, Scoreboard, Slot, WorkerState
-from trilithon.supervisor.vigil import HEADSTART, LOOK_S, Vigil
+from trilithon.supervisor.vigil import HEADSTART, LENIENCE_S, LOOK_S, Vigil
 from trilithon.worker.watchdog import STACK_SIGNAL
 
 pytestmark = pytest.mark.real
 
 TIMEOUT_S = 10.0
+HANGS_S = TIMEOUT_S + LENIENCE_S
 # The cells of a slot that its own worker writes.
 BEAT_AT = 4
 WATCHED_AT = 6
@@ -103,7 +104,7 @@ def test_an_interpreter_that_stands_still_is_told_with_stacks_and_requests(worke
     worker.slot.begin(b"GET /next HTTP/1.1", time.monotonic() - 13)
     worker.slot.enter(mark)
     watch = Watch()
-    watch.let_pass(TIMEOUT_S, worker)
+    watch.let_pass(HANGS_S, worker)
     assert not watch.hung and not log.messages
     watch.let_pass(LOOK_S, worker)
     # Its stacks are asked for first, and written by the process itself, which does not run any Python.
@@ -115,27 +116,27 @@ def test_an_interpreter_that_stands_still_is_told_with_stacks_and_requests(worke
     ((_, level, text),) = log.record_tuples
     assert level == logging.ERROR
     assert text.splitlines() == [
-        "worker 7 hangs: its interpreter has stood still for 10 s; the stacks of its threads follow on its standard "
+        "worker 7 hangs: its interpreter has stood still for 12 s; the stacks of its threads follow on its standard "
         "error; requests in flight:",
         "  GET /slow/%0a, 12.0 s old (in the application)",
         "  GET /next, 13.0 s old",
     ]
     watch.let_pass(LOOK_S, worker)
-    assert watch.hung == [("worker 7", "its interpreter has stood still for 10 s")]
+    assert watch.hung == [("worker 7", "its interpreter has stood still for 12 s")]
     assert len(log.messages) == 1
 
 
 def test_requests_that_are_not_marked_are_counted(worker, log):
     for _ in range(40):
         worker.slot.begin(b"GET /many HTTP/1.1", time.monotonic())
-    Watch().let_pass(TIMEOUT_S + LOOK_S, worker)
+    Watch().let_pass(HANGS_S + LOOK_S, worker)
     assert log.text.count("  GET /many, ") == 32
     assert log.messages[0].endswith("\n  and 8 more")
 
 
 def test_what_a_client_sent_cannot_break_the_log(worker, log):
     worker.slot.begin(b"GET /\x1b[31m\nERROR HTTP/1.1", time.monotonic())
-    Watch().let_pass(TIMEOUT_S + LOOK_S, worker)
+    Watch().let_pass(HANGS_S + LOOK_S, worker)
     assert r"GET /\x1b[31m\x0aERROR, " in log.messages[0]
 
 
@@ -144,8 +145,8 @@ def test_a_watchdog_that_lives_is_enough(worker, log):
     watch.let_pass(HEADSTART * TIMEOUT_S, worker, beat=True)
     assert not watch.hung and not log.messages
     # It has had the time to tell of the engines, and did not.
-    watch.let_pass(3 * LOOK_S, worker, beat=True)
-    assert watch.hung == [("worker 7", "its event loop has stood still for 16 s")]
+    watch.let_pass(LENIENCE_S + 2 * LOOK_S, worker, beat=True)
+    assert watch.hung == [("worker 7", "its event loop has stood still for 17 s")]
 
 
 @pytest.mark.parametrize("engine", [LOOP, CREW])
@@ -162,10 +163,10 @@ def test_an_engine_that_beats_does_not_hang(worker, log, engine):
 def test_an_engine_that_stands_still_beside_another_one_hangs(worker, log):
     worker.slot.beat(CREW)
     watch = Watch()
-    for _ in range(int(TIMEOUT_S * HEADSTART) + 3):
+    for _ in range(int(TIMEOUT_S * HEADSTART + LENIENCE_S) + 2):
         worker.slot.cells.write(BEAT_AT, worker.slot.beat_us(LOOP) + 1)
         watch.let_pass(LOOK_S, worker, beat=True)
-    assert watch.hung == [("worker 7", "its crew has stood still for 16 s")]
+    assert watch.hung == [("worker 7", "its crew has stood still for 17 s")]
 
 
 @pytest.mark.parametrize(
@@ -207,7 +208,7 @@ def test_a_process_that_is_stopped_does_not_hang(worker, log):
     os.kill(worker.pid, signal.SIGCONT)
     until(lambda: stat_of(worker.pid) != "T", "the going on")
     # All of its time is before it again.
-    watch.let_pass(TIMEOUT_S, worker)
+    watch.let_pass(HANGS_S, worker)
     assert not watch.hung and not log.messages
     watch.let_pass(2 * LOOK_S, worker)
     assert len(watch.hung) == 1
@@ -219,7 +220,7 @@ def test_time_in_which_the_supervisor_itself_did_not_run_does_not_count(worker, 
     for _ in range(3):
         watch.now += 100 * TIMEOUT_S
         watch.let_pass(LOOK_S, worker)
-    watch.let_pass(TIMEOUT_S - LOOK_S, worker)
+    watch.let_pass(HANGS_S - LOOK_S, worker)
     assert not watch.hung and not log.messages
     watch.let_pass(3 * LOOK_S, worker)
     assert len(watch.hung) == 1
@@ -230,7 +231,7 @@ def test_a_worker_that_has_just_ended_is_no_trouble(worker, log):
     os.waitpid(pid, 0)
     gone = Still(pid, worker.slot, -1)
     watch = Watch()
-    watch.let_pass(TIMEOUT_S + LOOK_S, gone)
+    watch.let_pass(HANGS_S + LOOK_S, gone)
     assert log.messages[1] == f"the process {pid} cannot be asked for its stacks: No such process"
     watch.let_pass(LOOK_S)
     assert not watch.vigil.records
@@ -243,7 +244,7 @@ def test_workers_are_looked_at_each_for_itself(worker, log):
     slot.state = WorkerState.READY
     lively = Still(os.getpid(), slot, -1)
     watch = Watch()
-    for _ in range(int(TIMEOUT_S) + 2):
+    for _ in range(int(HANGS_S) + 2):
         slot.cells.write(WATCHED_AT, slot.watched_us() + 1)
         watch.let_pass(LOOK_S, lively, worker)
     assert [name for name, _ in watch.hung] == ["worker 7"]

@@ -264,6 +264,19 @@ def test_time_in_which_the_process_was_stopped_does_not_count(stage, log, kind):
         assert len(watch.said) == 1
 
 
+def test_a_late_tick_counts_for_little_more_than_one(stage, log):
+    with slotted(stage, "asgi", hang_timeout_s=TIMEOUT_S) as site:
+        watch = Watch(site)
+        started(site, "/hold")
+        stage.wait_entered()
+        watch.let_pass(TICK_S)
+        for _ in range(6):
+            watch.jump(3 * TICK_S)
+        assert not watch.said
+        watch.jump(3 * TICK_S)
+        assert len(watch.said) == 1
+
+
 @pytest.mark.parametrize("state", [WorkerState.STARTING, WorkerState.RETIRING, WorkerState.STOPPING])
 def test_a_worker_that_does_not_serve_is_left_alone(stage, log, state):
     with slotted(stage, "asgi", hang_timeout_s=TIMEOUT_S) as site:

@@ -18,6 +18,8 @@ LOOK_S = 1.0
 HEADSTART = 1.5
 # A look that comes later than this finds that the supervisor itself has slept: nobody's time counts.
 SLEPT_S = 3 * LOOK_S
+# On a crowded machine a watchdog may be late by itself.
+LENIENCE_S = 2 * LOOK_S
 
 
 class Watched(Protocol):
@@ -60,10 +62,10 @@ class Record:
 class Vigil(Generic[Member]):
     """Looks at the workers' signs of life once a second; a hung one is told of by `hung`, with the reason.
 
-    A worker counts as hung when its watchdog has not run for `timeout_s`: code in C holds the GIL. Then its fault
-    handler is made to write all stacks, and the requests that its slot marks are logged; `hung` is called at the next
-    look, for the stacks to be written before it ends the process. Workers that start are never looked at, and a
-    process that is stopped (SIGSTOP, a debugger) is not hung.
+    A worker counts as hung when its watchdog has not run for `timeout_s` and a little more: code in C holds the GIL.
+    Then its fault handler is made to write all stacks, and the requests that its slot marks are logged; `hung` is
+    called at the next look, for the stacks to be written before it ends the process. Workers that start are never
+    looked at, and a process that is stopped (SIGSTOP, a debugger) is not hung.
     """
 
     def __init__(self, timeout_s: float, hung: Callable[[Member, str], None]) -> None:
@@ -102,9 +104,9 @@ class Vigil(Generic[Member]):
         still_s = record.watchdog.see(watched, elapsed_s)
         loop_s = record.loop.see(loop, elapsed_s) if loop else 0.0
         crew_s = record.crew.see(crew, elapsed_s) if crew else 0.0
-        if still_s >= self.timeout_s:
+        if still_s >= self.timeout_s + LENIENCE_S:
             record.verdict = f"its interpreter has stood still for {still_s:.0f} s"
-        elif max(loop_s, crew_s) >= self.timeout_s * HEADSTART + LOOK_S:
+        elif max(loop_s, crew_s) >= self.timeout_s * HEADSTART + LENIENCE_S:
             which = "event loop" if loop_s >= crew_s else "crew"
             record.verdict = f"its {which} has stood still for {max(loop_s, crew_s):.0f} s"
         if record.verdict:

@@ -30,6 +30,8 @@ log = logging.getLogger("trilithon.error")
 TICK_S = 1.0
 # A tick that comes later than three should, and this, while the process hardly ran, means that it was stopped.
 LATE_S = 0.5
+# A crowded machine keeps all threads waiting: who wakes late has not seen the others stand still so long.
+CREDIT_TICKS = 1.5
 # The loop beats every half second, and may be late.
 LEAST_S = 1.0
 STDERR = 2
@@ -68,7 +70,9 @@ class Watchdog:
         self.woke_at = time.monotonic()
         self.cpu_s = time.process_time()
         self.beat_us = 0
-        self.beat_since = self.woke_at
+        # Counts no more of the time between two ticks than the loop and the crew could have used.
+        self.clock_s = 0.0
+        self.beat_since = 0.0
         self.progress: dict[Exchange, tuple[tuple[int, int], float]] = {}
         self.told: set[Exchange] = set()
 
@@ -92,8 +96,11 @@ class Watchdog:
         gap_s = now - self.woke_at
         cpu_s = time.process_time()
         # Who computes in C with the GIL keeps this thread waiting, and is no less stuck for it.
-        if gap_s > 3 * self.tick_s + LATE_S and cpu_s - self.cpu_s < gap_s / 2:
-            self.forget(now)
+        if cpu_s - self.cpu_s < gap_s / 2:
+            if gap_s > 3 * self.tick_s + LATE_S:
+                self.forget()
+            gap_s = min(gap_s, CREDIT_TICKS * self.tick_s)
+        self.clock_s += gap_s
         self.woke_at = now
         self.cpu_s = cpu_s
         self.slot.watched()
@@ -103,16 +110,16 @@ class Watchdog:
             if self.timeout_s:
                 self.look(now)
 
-    def forget(self, now: float) -> None:
+    def forget(self) -> None:
         """Begin to count anew."""
-        self.beat_since = now
+        self.beat_since = self.clock_s
         self.progress.clear()
 
     def look(self, now: float) -> None:
         """Look whether loop and crew go on."""
         looping = self.server.looping
         crew = self.server.crew
-        if looping is not None and self.is_blocked(now):
+        if looping is not None and self.is_blocked():
             self.report(self.describe_loop(looping, now))
         elif crew is not None and self.is_stuck(crew, now):
             self.report(self.describe_crew(crew))
@@ -125,13 +132,13 @@ class Watchdog:
 
     # The loop.
 
-    def is_blocked(self, now: float) -> bool:
+    def is_blocked(self) -> bool:
         """Tell whether the loop has stood still for too long."""
         beat_us = self.slot.beat_us(LOOP)
         if beat_us != self.beat_us:
             self.beat_us = beat_us
-            self.beat_since = now
-        return now - self.beat_since >= self.timeout_s
+            self.beat_since = self.clock_s
+        return self.clock_s - self.beat_since >= self.timeout_s
 
     def describe_loop(self, looping: LoopDriver, now: float) -> str:
         """Return the report of a blocked loop."""
@@ -146,7 +153,7 @@ class Watchdog:
         exchanges += [exchange for exchange in holders if exchange not in exchanges]
         by = " and ".join(describe_request(exchange, now) for exchange in holders) or "what is no request's call"
         return (
-            f"the event loop has been blocked for {now - self.beat_since:.1f} s by {by}\n"
+            f"the event loop has been blocked for {self.clock_s - self.beat_since:.1f} s by {by}\n"
             f"requests in flight:\n{write_requests(exchanges, notes)}\n"
             f"stacks:\n{write_stacks({looping.engine.leader: 'the event loop'})}\n"
             f"other tasks of the event loop:\n{write_tasks(loop)}"
@@ -162,9 +169,9 @@ class Watchdog:
         for exchange in running:
             done = (exchange.sent_bytes, exchange.received_bytes)
             last = before.get(exchange)
-            self.progress[exchange] = last if last is not None and last[0] == done else (done, now)
+            self.progress[exchange] = last if last is not None and last[0] == done else (done, self.clock_s)
         self.told.intersection_update(running)
-        late = [exchange for exchange, (_, since) in self.progress.items() if now - since >= self.timeout_s]
+        late = [exchange for exchange, (_, since) in self.progress.items() if self.clock_s - since >= self.timeout_s]
         if len(late) >= crew.threads and crew.away >= crew.threads:
             return True
         for exchange in late:
