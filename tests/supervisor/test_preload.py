@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from service import children, until
+from upgrading import upgrade, wait_gone
 
 pytestmark = pytest.mark.real
 
@@ -328,4 +329,20 @@ def test_a_process_that_is_no_child_of_the_template_is_not_taken_for_a_worker(la
     write({"lying.py": lying % os.getpid()})
     service = launch("lying:app", "--workers", "1", "--preload")
     service.wait_for("cannot start a worker: the process that workers are forked from named one that is not its child")
+    assert service.stop() == 0
+
+
+def test_the_way_back_from_an_upgrade_leads_to_the_old_code(launch, write):
+    write({"pids.py": answer("pids", "'old'")})
+    service = launch("pids:app", "--workers", "2", "--preload", "--idle-grace", "0").started()
+    template, _ = family(service, 2)
+    write({"pids.py": answer("pids", "'new'")})
+    successor = upgrade(service)
+    until(lambda: not children(template), "the end of the old workers")
+    assert service.get()[1] == "new"
+    service.send(signal.SIGHUP)
+    service.wait_for("INFO rolled back")
+    wait_gone(successor)
+    assert len(children(template)) == 2
+    assert service.get()[1] == "old"
     assert service.stop() == 0

@@ -7,6 +7,7 @@ import errno
 import logging
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable
@@ -25,6 +26,7 @@ log = logging.getLogger("trilithon.error")
 
 # A template that waits forks at once; one that takes so long is stuck, or stopped by somebody.
 FORK_S = 10.0
+FAREWELL_S = 1.0
 _PR_SET_CHILD_SUBREAPER = 36
 
 
@@ -60,9 +62,13 @@ class TemplateLauncher:
     def prepare(self, generation: int, options: Options, done: Outcome) -> None:
         """Fork a template and have it import the application; see Launcher.
 
-        One of this generation that is still importing is ended, for the code has changed since, and its `done` is
-        called when this one is.
+        One of this generation that is ready has what is wanted, as on the way back from an upgrade. One that is still
+        importing is ended, for the code has changed since, and its `done` is called when this one is.
         """
+        known = self.mother_of(generation)
+        if known is not None and known.is_ready:
+            done("", 0)
+            return
         here, there = Channel.pair()
         mother = Mother(generation, here, done)
         for other in [each for each in self.mothers if each.generation == generation and not each.is_ready]:
@@ -163,9 +169,6 @@ class TemplateLauncher:
         what = message["say"]
         if what == "ready":
             mother.is_ready = True
-            for other in self.mothers:
-                if other is not mother and other.generation == mother.generation:
-                    other.is_over = True
             self.settle(mother, "", 0)
             mother.is_over = mother.is_over or mother.generation < self.kept
             self.tidy()
@@ -220,17 +223,30 @@ class TemplateLauncher:
                 self.part_with(mother)
 
     def part_with(self, mother: Mother) -> None:
-        """End a template that has no workers."""
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(mother.pid, signal.SIGKILL)
+        """End a template that has no workers: at once while it imports, otherwise when it has buried all of them."""
+        if not mother.is_ready:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(mother.pid, signal.SIGKILL)
         self.drop(mother)
 
     def close(self) -> None:
         """End all templates, and wait for their end; see Launcher."""
         for mother in list(self.mothers):
-            self.part_with(mother)
+            if mother.is_ready:
+                see_off(mother.channel)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(mother.pid, signal.SIGKILL)
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(mother.pid, 0)
+            self.drop(mother)
+
+
+def see_off(channel: Channel) -> None:
+    """Let a template do what it was told and end itself, for a moment."""
+    with contextlib.suppress(OSError, EOFError):
+        channel.sock.shutdown(socket.SHUT_WR)
+        while channel.wait(FAREWELL_S):
+            channel.receive()
 
 
 def is_child(pid: int, parent: int) -> bool:
