@@ -1,15 +1,20 @@
 """`--reload` with real processes: new code answers, nothing is refused meanwhile, faults are shown until mended."""
 
+import fcntl
 import http.client
 import os
+import pty
 import re
 import signal
+import subprocess
+import sys
+import termios
 import threading
 from contextlib import closing
 from pathlib import Path
 
 import pytest
-from service import SOURCE, children, until
+from service import SOURCE, children, environment, until
 
 pytestmark = pytest.mark.real
 
@@ -339,6 +344,34 @@ def test_hangup_starts_anew_with_the_options_of_now(develop, save, tmp_path):
     service.wait_for("words.txt changed")
     service.wait_for("started anew", 2)
     assert service.get() == (200, "one")
+
+
+def test_a_terminal_that_is_closed_ends_the_server(save, tmp_path):
+    save("app.py", source("one"))
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "trilithon", "app:app", "--reload", "--bind", "127.0.0.1:0"],
+        cwd=tmp_path,
+        env=environment(),
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )
+    os.close(theirs)
+    try:
+        said = b""
+        while b"watching" not in said or b"serves" not in said:
+            said += os.read(ours, 65536)
+        family = children(process.pid)
+        os.close(ours)
+        assert process.wait(DEADLINE_S) == 0
+        until(lambda: not [pid for pid in family if Path("/proc", str(pid), "exe").exists()], "the end of all")
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
 
 def test_saving_twice_in_one_second_gives_the_second(develop, save, tmp_path):

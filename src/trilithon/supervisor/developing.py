@@ -45,6 +45,9 @@ class Charge(Protocol):
     def fill(self) -> None:
         """Have as many workers as are wanted."""
 
+    def stop(self, is_quick: bool = False) -> None:
+        """End all workers, then the supervisor."""
+
     def dismiss(self, worker: Worker, because: str, message: dict[str, Any], state: WorkerState) -> None:
         """Tell a worker to leave."""
 
@@ -62,6 +65,7 @@ class Developing:
     def __init__(self, charge: Charge) -> None:
         self.charge = charge
         self.began_at = 0.0
+        self.terminals = [fd for fd in range(3) if os.isatty(fd)]
         # Why the process of the last worker ended during its start; the next one serves this and loads nothing.
         self.trouble = ""
         self.sources = self.find_sources(charge.options)
@@ -100,6 +104,11 @@ class Developing:
     def reload(self, done: Callable[[str], None]) -> None:
         """Start anew because somebody asks, with the options as they are now; `done` gets "", or why not."""
         charge = self.charge
+        if self.terminals and not any(os.isatty(fd) for fd in self.terminals):
+            # The window was closed, which sends SIGHUP as well; a server that nobody sees any more only keeps the port.
+            charge.stop()
+            done("the terminal was closed")
+            return
         try:
             options = for_development(charge.reread()) if charge.reread is not None else charge.options
             sources = self.find_sources(options)
