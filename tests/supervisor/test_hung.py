@@ -129,10 +129,10 @@ def test_waiting_and_being_stopped_are_no_hangs(hanging):
     (worker,) = stopped.children()
     with asked(waiting, *["/wait"] * 5):
         os.kill(worker, signal.SIGSTOP)
-        # Another one that does hang, twice, tells that there was time enough.
-        other = hanging("wsgi", "--workers", "1").started()
+        # Another one that does hang, the second time before it can say that it serves, tells that there was time enough.
+        other = hanging("app", "--workers", "1").started()
         for _ in range(2):
-            with asked(other, "/regex"):
+            with asked(other, "/block"):
                 other.after("is killed: it hangs")
         os.kill(worker, signal.SIGCONT)
         assert stopped.get() == (200, str(worker))
