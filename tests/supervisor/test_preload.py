@@ -79,12 +79,11 @@ def memory(pid, *names):
     return [int(re.search(rf"^{name}: +(\d+) kB", text, re.M)[1]) / 1024 for name in names]
 
 
-@pytest.mark.parametrize("interface", ["app", "wsgi"])
-def test_workers_share_the_memory_of_what_was_imported(launch, write, interface):
+def test_workers_share_the_memory_of_what_was_imported(launch, write):
     # 100,000 lists of a string each: 50 MB of objects that the collector would look at, and so write to.
     large = "\ndata = [[str(number) * 80] for number in range(100_000)]\n"
     write({"large.py": answer("large", "os.getpid()") + large})
-    service = launch(f"large:{interface}", "--workers", "2", "--preload").started()
+    service = launch("large:app", "--workers", "2", "--preload").started()
     _, workers = family(service, 2)
     for _ in range(20):
         service.get()
@@ -115,9 +114,8 @@ def test_what_an_import_left_behind_is_told_of_once(launch, write):
     assert service.log.count("WARNING") == 1
 
 
-@pytest.mark.parametrize("target", ["pids:app", "pids:wsgi"])
-def test_a_reload_imports_the_code_anew(launch, write, target):
-    service = launch(target, "--workers", "2", "--preload").started()
+def test_a_reload_imports_the_code_anew(launch, write):
+    service = launch("pids:wsgi", "--workers", "2", "--preload").started()
     template, workers = family(service, 2)
     write({"pids.py": answer("pids", "'new'")})
     service.send(signal.SIGHUP)

@@ -119,10 +119,9 @@ def test_an_import_that_takes_its_time_can_be_stopped(launch, write, tmp_path, w
     assert "serves" not in service.log
 
 
-@pytest.mark.parametrize("target", ["pids:app", "pids:wsgi"])
-def test_a_worker_that_cannot_start_later_ends_nothing(launch, write, tmp_path, target):
+def test_a_worker_that_cannot_start_later_ends_nothing(launch, write, tmp_path):
     code = (tmp_path / "pids.py").read_text()
-    service = launch(target, "--workers", "2").started()
+    service = launch("pids:app", "--workers", "2").started()
     victim, other = until(lambda: len(found := service.children()) == 2 and found, "two workers")
     write({"pids.py": BROKEN})
     os.kill(victim, signal.SIGKILL)
