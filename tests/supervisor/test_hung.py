@@ -129,7 +129,7 @@ def test_waiting_and_being_stopped_are_no_hangs(hanging):
     (worker,) = stopped.children()
     with asked(waiting, *["/wait"] * 5):
         os.kill(worker, signal.SIGSTOP)
-        # Another one that does hang, the second time before it can say that it serves, tells that there was time enough.
+        # Another one hangs, the second time before it can say that it serves: there was time enough for these too.
         other = hanging("app", "--workers", "1").started()
         for _ in range(2):
             with asked(other, "/block"):
