@@ -6,6 +6,7 @@ import os
 import pty
 import re
 import signal
+import ssl
 import subprocess
 import sys
 import termios
@@ -244,6 +245,18 @@ def test_excluded_and_other_files_start_nothing(develop, save, tmp_path):
     service.wait_for("started anew")
     assert service.log.count(" changed") == 1
     assert "more" not in service.wait_for("settings.toml.*").group()
+
+
+def test_a_certificate_that_was_accepted_stays(develop, save):
+    service = develop("--self-signed")
+    first = ssl.get_server_certificate(("127.0.0.1", service.port))
+    save("app.py", "import not_there_at_all\n")
+    service.wait_for("browsers are shown why")
+    assert ssl.get_server_certificate(("127.0.0.1", service.port)) == first
+    save("app.py", source("two"))
+    service.wait_for("started anew")
+    assert ssl.get_server_certificate(("127.0.0.1", service.port)) == first
+    assert service.log.count("Serving with a self-signed certificate") == 1
 
 
 def test_a_directory_that_is_not_there_ends_the_start(launch, save):

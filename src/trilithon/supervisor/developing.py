@@ -127,7 +127,8 @@ class Developing:
     def restart(self, options: Options, done: Callable[[str], None] | None = None) -> None:
         """End all workers quickly; the last one's end brings the new ones. `done` gets "", or why nothing is done."""
         charge = self.charge
-        generation = charge.generation + 1
+        # The same options keep their generation, and with it what was prepared: a certificate that was accepted once.
+        generation = charge.generation + (options is not charge.options)
         workers = charge.options.workers
         began_at = time.monotonic()
 
@@ -148,7 +149,10 @@ class Developing:
             if done is not None:
                 done(fault)
 
-        charge.launcher.prepare(generation, options, prepared)
+        if generation == charge.generation:
+            prepared("", 0)
+        else:
+            charge.launcher.prepare(generation, options, prepared)
 
     def dismiss_all(self) -> None:
         """Have all workers end soon."""

@@ -101,8 +101,6 @@ class Member:
         self.spare = [socket.socket(fileno=fd) for fd in spare]
         self.server = self.make_server(birth.app, birth.options, birth.listening)
         self.server.loaded = list(birth.loaded)
-        self.server.store = birth.store
-        self.server.on_serving = self.begin_to_serve
         self.watchdog = Watchdog(self.server, self.slot, self.channel.send)
         self.task: asyncio.Task[None] | None = None
         self.reopening = ReopeningSignal()
@@ -112,6 +110,8 @@ class Member:
         """Make a server that has this worker's place among the others."""
         birth = self.birth
         server = Server(app, options, listening)
+        server.store = birth.store
+        server.on_serving = self.begin_to_serve
         if birth.mailbox is not None and options.balance != "shared":
             server.join(birth.scoreboard, birth.slot, birth.mailbox)
         else:
@@ -178,6 +178,7 @@ class Member:
         page = ErrorPage(report(fault, reason))
         self.server = self.make_server(page, options, self.spare)
         self.server.loaded = [("", Loaded(page, "asgi", "a fault of the application"))]
+        self.watchdog = Watchdog(self.server, self.slot, self.channel.send)
         self.serve()
 
     def end(self) -> int:
