@@ -86,6 +86,7 @@ def test_a_rotation_loses_no_line_of_any_log(shop, tmp_path, how):
 def test_a_worker_that_is_forked_after_a_rotation_writes_to_the_new_files(shop, tmp_path):
     service = shop("--workers", "1", "--preload")
     first = int(service.get("/first")[1])
+    until(lambda: "/first" in (tmp_path / "access.log").read_text(), "the line that is written behind the answer")
     rotate(tmp_path, "site.log", "access.log", "shop.log")
     service.send(signal.SIGUSR1)
     until(lambda: (tmp_path / "site.log").exists(), "the new file")
