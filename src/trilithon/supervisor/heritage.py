@@ -10,6 +10,7 @@ from typing import Any
 
 from trilithon.foundation.errors import ConfigError
 from trilithon.net.channel import Channel
+from trilithon.supervisor.watcher import must_stay
 
 # Not one of the TRILITHON_ variables, which are options all.
 VARIABLE = "_TRILITHON_UPGRADE"
@@ -37,6 +38,8 @@ class Origin:
     command: list[str]
     directory: str
     umask: int
+    # Asked at the start: later the parent may be one that only took over an orphan.
+    is_watched: bool
     heritage: Heritage | None = None
 
     @staticmethod
@@ -44,7 +47,7 @@ class Origin:
         """Return how it was; call it before anything is changed, and while there is one thread."""
         umask = os.umask(0o077)
         os.umask(umask)
-        return Origin(command_line(), directory(), umask)
+        return Origin(command_line(), directory(), umask, must_stay())
 
 
 def inherit(environ: MutableMapping[str, str]) -> Heritage | None:

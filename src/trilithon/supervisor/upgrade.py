@@ -16,7 +16,7 @@ from trilithon.supervisor.control import ControlSocket, RefusedCommand
 from trilithon.supervisor.heritage import Heritage, Origin, bequeath
 from trilithon.supervisor.premises import Premises
 from trilithon.supervisor.reactor import Reactor, Timer
-from trilithon.supervisor.watcher import adopt_orphans, must_stay
+from trilithon.supervisor.watcher import adopt_orphans
 
 log = logging.getLogger("trilithon.error")
 
@@ -111,8 +111,8 @@ class Upgrade:
         return ""
 
     def stays(self) -> bool:
-        """Tell whether this program must stay for good; only the first of several programs does."""
-        return self.elder is None and must_stay()
+        """Tell whether this program must stay for good; of several programs only the first one does."""
+        return self.origin.is_watched and self.origin.heritage is None
 
     # Handing over.
 
