@@ -249,3 +249,10 @@ def test_a_module_that_raises_what_is_no_error_ends_the_load(project):
 
     with pytest.raises(KeyboardInterrupt):
         load("interrupted", app_dir=directory)
+
+
+def test_proxies_in_a_module_are_not_looked_into(project):
+    directory = project(lazy="from flask import request, Flask\nsite = Flask(__name__)\n")
+
+    with pytest.raises(LoadError, match="type lazy:site"):
+        load("lazy", app_dir=directory)

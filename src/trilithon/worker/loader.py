@@ -255,13 +255,20 @@ def _candidates(module: ModuleType) -> list[str]:
     """List what in `module` looks like an application beyond doubt: no plain functions, nothing imported as a class."""
     found = []
     for name, value in vars(module).items():
-        if name.startswith("_") or isinstance(value, (type, ModuleType)) or not callable(value):
-            continue
-        if getattr(value, "__module__", module.__name__) != module.__name__ and hasattr(value, "__code__"):
-            continue
-        if detect(value).guess in (Guess.ASGI, Guess.ASGI2, Guess.WSGI):
-            found.append(name)
+        try:
+            if not name.startswith("_") and _is_candidate(value, module):
+                found.append(name)
+        except Exception:
+            continue  # a proxy, such as Flask's `request`, which is nothing to look at outside of a request
     return found
+
+
+def _is_candidate(value: Any, module: ModuleType) -> bool:
+    if isinstance(value, (type, ModuleType)) or not callable(value):
+        return False
+    if getattr(value, "__module__", module.__name__) != module.__name__ and hasattr(value, "__code__"):
+        return False
+    return detect(value).guess in (Guess.ASGI, Guess.ASGI2, Guess.WSGI)
 
 
 def _search(module: ModuleType, target: str, factory: bool) -> tuple[Any, str, bool]:
