@@ -408,6 +408,37 @@ def test_nothing_is_left_when_the_supervisor_is_killed(develop):
     assert service.end() == -signal.SIGKILL
 
 
+def test_a_program_that_calls_run_gets_new_modules(save, tmp_path):
+    save("words.py", "WORD = b'one'\n")
+    start = "if __name__ == '__main__':\n    run('main:app', reload=True, bind=['127.0.0.1:0'])\n"
+    save("main.py", "import words\nfrom trilithon import run\n" + source("x").replace('b"x"', "words.WORD") + start)
+    command = [sys.executable, "main.py"]
+    process = subprocess.Popen(command, cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True)
+    try:
+        log = ""
+        while not ("watching" in log and "serves" in log):
+            log += process.stderr.readline()
+        port = int(re.search(r"127\.0\.0\.1:(\d+)", log)[1])
+        assert fetch(port) == "one"
+        save("words.py", "WORD = b'two'\n")
+        while "started anew" not in log:
+            log += process.stderr.readline()
+        assert fetch(port) == "two"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(DEADLINE_S) == 0
+    finally:
+        process.kill()
+        process.wait()
+        process.stderr.close()
+
+
+def fetch(port):
+    """Return the text of an answer."""
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=DEADLINE_S)) as connection:
+        connection.request("GET", "/")
+        return connection.getresponse().read().decode()
+
+
 def test_spawned_workers_start_anew_too(develop, save):
     service = develop("--start-method", "spawn")
     save("app.py", source("two", before="import os; os._exit(7)"))

@@ -108,7 +108,9 @@ def test_the_directory_of_a_file_elsewhere_is_watched_too(tmp_path):
     inside = write(here / "web" / "main.py")
     options = Options(reload=True, app_dir=str(here))
     assert sources_of(options, [f"{file}:app"])["roots"] == [str(here), str(elsewhere)]
-    assert sources_of(options, [str(inside), "shop:app", object()])["roots"] == [str(here)]
+    assert sources_of(options, [str(inside), "shop:app", None])["roots"] == [str(here)]
+    with pytest.raises(ConfigError, match="an object cannot be loaded anew; name it module:attr"):
+        sources_of(options, [object()])
 
 
 class Observed(Watcher):

@@ -5,8 +5,10 @@ import dataclasses
 import importlib.util
 import logging
 import os
+import sys
+import sysconfig
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from trilithon.foundation.errors import ConfigError
@@ -17,7 +19,7 @@ from trilithon.supervisor.backoff import Backoff
 from trilithon.supervisor.household import Launcher
 from trilithon.supervisor.reactor import Reactor
 from trilithon.supervisor.roster import Roster, Worker
-from trilithon.supervisor.watching import Watcher, sources_of, spell_path
+from trilithon.supervisor.watching import Watcher, is_within, sources_of, spell_path
 from trilithon.worker.member import SHOWN
 
 log = logging.getLogger("trilithon.error")
@@ -26,6 +28,7 @@ log = logging.getLogger("trilithon.error")
 GRACE_S = 1.0
 # Idle connections get just enough for a request that is on its way.
 IDLE_GRACE_S = 0.05
+STANDARD = sysconfig.get_path("stdlib")
 
 
 class Charge(Protocol):
@@ -41,6 +44,7 @@ class Charge(Protocol):
     generation: int
     wanted: int
     is_stopping: bool
+    is_resting: bool
 
     def fill(self) -> None:
         """Have as many workers as are wanted."""
@@ -93,7 +97,7 @@ class Developing:
 
     def changed(self, paths: list[str]) -> None:
         """Start anew because of these files."""
-        if self.charge.is_stopping:
+        if self.charge.is_stopping or self.charge.is_resting:
             return
         others = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
         log.info("%s%s changed: starting anew", spell_path(paths[0]), others)
@@ -191,6 +195,17 @@ class Developing:
         return True
 
 
+def has_loaded(roots: Sequence[str]) -> bool:
+    """Tell whether modules of the application are loaded in this process, its main program aside."""
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if name.partition(".")[0] in ("__main__", "trilithon") or not file or "site-packages" in file:
+            continue
+        if any(is_within(os.path.realpath(file), root) for root in roots) and not is_within(file, STANDARD):
+            return True
+    return False
+
+
 def forget_bytecode(path: str) -> None:
     """Remove what the interpreter keeps of a source file that has changed.
 
@@ -202,7 +217,13 @@ def forget_bytecode(path: str) -> None:
 
 
 def for_development(options: Options) -> Options:
-    """Return the options with stops that are quick, and without replacing a worker that stands in a debugger."""
+    """Return the options with stops that are quick, and without replacing a worker that stands in a debugger.
+
+    Raises ConfigError for directories that are not there.
+    """
+    if options.start_method == "auto" and has_loaded(sources_of(options, ())["roots"]):
+        # A program of the application's that calls `run` has loaded modules, which forked workers would go on with.
+        options = dataclasses.replace(options, start_method="spawn")
     return dataclasses.replace(
         options,
         reload=True,

@@ -133,7 +133,11 @@ def sources_of(options: Options, targets: Sequence[object]) -> Message:
             raise ConfigError(option, each, "is not a directory; name one that is there")
     roots = list(dict.fromkeys(os.path.realpath(each) for each in named))
     for target in targets:
-        place = str(target).partition(":")[0] if isinstance(target, str) else ""
+        if not (target is None or isinstance(target, str)):
+            raise ConfigError(
+                "reload", True, "an application that is an object cannot be loaded anew; name it module:attr"
+            )
+        place = (target or "").partition(":")[0]
         if place.endswith(".py") and os.path.isfile(place) and not options.reload_dirs:
             directory = os.path.dirname(os.path.realpath(place))
             if not any(is_within(directory, root) for root in roots):
