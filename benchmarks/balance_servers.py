@@ -6,17 +6,19 @@ from benchmarks.balance_cases import WORKERS
 from benchmarks.servers import Plan, Server, granian, gunicorn, trilithon, uvicorn
 
 
-def with_workers(command: Callable[[Plan], list[str]], *words: str) -> Callable[[Plan], list[str]]:
+def with_workers(
+    command: Callable[[Plan], list[str]], *words: str, count: int = WORKERS
+) -> Callable[[Plan], list[str]]:
     """Return the way to start a server with several workers, whose words come behind those that say one."""
 
     def extended(plan: Plan) -> list[str]:
         first = command(plan)
         if "-w" in first:
-            first[first.index("-w") + 1] = str(WORKERS)
+            first[first.index("-w") + 1] = str(count)
         elif "--workers" in first:
-            first[first.index("--workers") + 1] = str(WORKERS)
+            first[first.index("--workers") + 1] = str(count)
         else:
-            first += ["--workers", str(WORKERS)]
+            first += ["--workers", str(count)]
         # Where the application is the last word, the new ones go before it.
         return [*first[:-1], *words, first[-1]] if first[-1] == plan.app else [*first, *words]
 

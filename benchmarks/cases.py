@@ -36,6 +36,8 @@ class Kind(Enum):
     CLAIM = "claim"
     HANDSHAKE = "handshake"
     BALANCE = "balance"
+    REPLACING = "replacing"
+    SCALING = "scaling"
 
 
 SETTINGS: dict[Kind, tuple[str, ...]] = {
@@ -50,6 +52,8 @@ SETTINGS: dict[Kind, tuple[str, ...]] = {
     Kind.CLAIM: ("16", "256", "1024"),
     Kind.HANDSHAKE: ("full", "resumed"),
     Kind.BALANCE: ("uneven", "burst"),
+    Kind.REPLACING: ("reloads", "reloads, TLS", "upgrades"),
+    Kind.SCALING: ("1", "2"),
 }
 """The settings in which each server meets a case of a kind, in the order they are measured."""
 

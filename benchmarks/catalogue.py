@@ -6,8 +6,18 @@ from benchmarks.cases import CASES, Case
 from benchmarks.claim_cases import CLAIM_CASES
 from benchmarks.file_cases import FILE_CASES
 from benchmarks.http2_cases import HTTP2_CASES
+from benchmarks.replacing_cases import REPLACING_CASES, SCALING_CASES
 from benchmarks.servers import SERVERS, Server
 from benchmarks.socket_cases import SOCKET_CASES
 
-ALL_CASES: tuple[Case, ...] = (*CASES, *HTTP2_CASES, *FILE_CASES, *SOCKET_CASES, *CLAIM_CASES, *BALANCE_CASES)
+ALL_CASES: tuple[Case, ...] = (
+    *CASES,
+    *HTTP2_CASES,
+    *FILE_CASES,
+    *SOCKET_CASES,
+    *CLAIM_CASES,
+    *BALANCE_CASES,
+    *SCALING_CASES,
+    *REPLACING_CASES,
+)
 ALL_SERVERS: tuple[Server, ...] = (*SERVERS, *WORKER_SERVERS)

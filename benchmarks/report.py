@@ -8,6 +8,7 @@ from benchmarks.balance_report import balance_table
 from benchmarks.cases import SETTINGS, Case, Kind
 from benchmarks.catalogue import ALL_CASES
 from benchmarks.claim_report import claim_table
+from benchmarks.replacing_report import replacing_table, scaling_table
 from benchmarks.results import COMMAND_SEPARATOR, Results
 from benchmarks.socket_report import churn_table, message_table
 from benchmarks.tables import Cells, by_cost, fault_note, number, table, title_of
@@ -112,6 +113,8 @@ TABLES: dict[Kind, Callable[[Results, Case], list[str]]] = {
     Kind.CLAIM: claim_table,
     Kind.HANDSHAKE: settings_table,
     Kind.BALANCE: balance_table,
+    Kind.REPLACING: replacing_table,
+    Kind.SCALING: scaling_table,
 }
 
 

@@ -25,7 +25,9 @@ from benchmarks.handshake_trial import measure_handshakes
 from benchmarks.load import Driver, LoadError
 from benchmarks.machine import describe
 from benchmarks.publish import conclude
+from benchmarks.replacing_trial import measure_replacing
 from benchmarks.results import Outcome, Results
+from benchmarks.scaling_trial import measure_scaling
 from benchmarks.servers import Server
 from benchmarks.socket_load import SocketDriver
 from benchmarks.socket_trial import measure_sockets
@@ -42,6 +44,8 @@ MEASURES: dict[Kind, Callable[[Bench, Trial], Figures]] = {
     Kind.CLAIM: measure_claim,
     Kind.HANDSHAKE: measure_handshakes,
     Kind.BALANCE: measure_balance,
+    Kind.REPLACING: measure_replacing,
+    Kind.SCALING: measure_scaling,
 }
 """How a case is measured that is not asked over HTTP and nothing else."""
 
@@ -126,7 +130,7 @@ def offered_rate(results: Results, case: Case, setting: str) -> float:
 
 def is_repeated(case: Case, server: Server, chosen: argparse.Namespace) -> bool:
     """Tell whether more rounds than the first are worth their time: not for memory, nor for peers no target names."""
-    if case.kind in (Kind.IDLE, Kind.SOCKET_IDLE, Kind.CLAIM):
+    if case.kind in (Kind.IDLE, Kind.SOCKET_IDLE, Kind.CLAIM, Kind.REPLACING):
         return False
     return case.kind is not Kind.LOAD or server.is_key or bool(case.servers) or chosen.servers is not None
 
@@ -143,7 +147,7 @@ def plan_round(chosen: argparse.Namespace, cases: list[Case], number: int) -> It
 def chosen_cases(chosen: argparse.Namespace) -> list[Case]:
     """List the cases of this run; a quick one leaves out what takes minutes unless it is asked for."""
     cases = [case for case in ALL_CASES if is_chosen(case.name, chosen.cases)]
-    return [case for case in cases if chosen.cases or not (chosen.quick and case.kind is Kind.CLAIM)]
+    return [case for case in cases if chosen.cases or not (chosen.quick and case.kind in (Kind.CLAIM, Kind.REPLACING))]
 
 
 def first_round(chosen: argparse.Namespace) -> list[tuple[str, str, str]]:
@@ -156,6 +160,10 @@ def describe_figures(figures: dict[str, float]) -> str:
     """Return one line about a measurement for the person who waits."""
     if "kib_per_connection" in figures:
         return f"{figures['kib_per_connection']:8.2f} KiB a connection"
+    if "lost" in figures:
+        lost = f"{figures['lost']:,.0f} lost, {figures['refused']:,.0f} of them refused"
+        done = f"{figures['replaced']:.0f} times in {figures['seconds']:.0f} s"
+        return f"{figures['answered']:10,.0f} answered, {lost}; {done}"
     if "kib_left" in figures:
         left = f"{figures['descriptors_left']:.0f} descriptors and {figures['kib_left']:.0f} KiB left"
         return f"{figures['requests_per_s']:10,.0f} /s {figures['cpu_us']:8.1f} us  {left}"

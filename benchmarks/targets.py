@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from benchmarks.cases import CASES, SETTINGS, Kind
 from benchmarks.file_cases import FILE_CASES
 from benchmarks.http2_cases import HTTP2_CASES
+from benchmarks.replacing_cases import REPLACING_CASES, SCALING_CASES
 from benchmarks.results import Results
 from benchmarks.socket_cases import SOCKET_CASES, Mode
 
@@ -179,6 +180,25 @@ def carried_targets() -> list[Target]:
     return found
 
 
+def replacing_targets() -> list[Target]:
+    """Return the targets of replacing workers under load, and of a second worker."""
+
+    def losses(case: str, setting: str) -> Target:
+        return Target(
+            f"{case}: requests lost in {setting}", lambda results: results.median(case, "trilithon", "lost", setting), 0
+        )
+
+    def gain(case: str) -> Target:
+        def figure(results: Results) -> float | None:
+            two = results.median(case, "trilithon", "requests_per_s", "2")
+            return ratio(two, results.median(case, "trilithon", "requests_per_s", "1"))
+
+        return Target(f"{case}: requests a second of two workers over one's", figure, 1.9, is_minimum=True)
+
+    found = [gain(case.name) for case in SCALING_CASES]
+    return found + [losses(case.name, setting) for case in REPLACING_CASES for setting in SETTINGS[Kind.REPLACING]]
+
+
 TARGETS: tuple[Target, ...] = (
     cost("constant-asgi", "uvicorn", 0.5),
     cost("constant-asgi", "granian-asgi", 0.55),
@@ -202,4 +222,5 @@ TARGETS: tuple[Target, ...] = (
     *latency_targets(),
     *carried_targets(),
     *socket_targets(),
+    *replacing_targets(),
 )

@@ -203,8 +203,8 @@ CLIENTS: dict[str, Callable[[Traffic, str], Awaitable[None]]] = {
 """The kinds of clients.
 
 They ask at once again (`steady`), after a pause (`slow`, `rare`), on a new connection each time (`fresh`), with a body
-behind its head (`post`), with a head in two parts (`halves`), four times before they read (`ahead`), for something large
-that they read slowly (`download`), over HTTP/2 (`streams`), or stay: a WebSocket (`socket`) and an event stream
+behind its head (`post`), with a head in two parts (`halves`), four times before they read (`ahead`), for something
+large that they read slowly (`download`), over HTTP/2 (`streams`), or stay: a WebSocket (`socket`) and an event stream
 (`events`).
 """
 
