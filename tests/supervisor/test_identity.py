@@ -178,16 +178,15 @@ class TestRoot:
 class TestRefusals:
     """What is said where it cannot be, before anything is listened on."""
 
-    @pytest.mark.parametrize("lacking", ["root", "capabilities"])
-    @pytest.mark.parametrize(("option", "value"), [("user", "54321"), ("group", "54321")])
-    def test_those_who_may_not_are_told_what_to_do(self, start, lacking, option, value):
+    @pytest.mark.parametrize(("lacking", "option"), [("root", "user"), ("capabilities", "group")])
+    def test_those_who_may_not_are_told_what_to_do(self, start, lacking, option):
         capable = IS_ROOT and lacking == "capabilities"
         # The root of a container may have been left without them.
         command = ["setpriv", "--bounding-set=-setuid", *PROGRAM] if capable else unprivileged(PROGRAM)
         extra = ["--group", "54321"] if option == "user" else []
-        service = start("telling:app", f"--{option}", value, *extra, command=command)
+        service = start("telling:app", f"--{option}", "54321", *extra, command=command)
         assert service.end() == 2
-        assert f"trilithon: {option} = '{value}': only root can give workers another user or group" in service.log
+        assert f"trilithon: {option} = '54321': only root can give workers another user or group" in service.log
         assert "serves" not in service.log and "Traceback" not in service.log
 
     def test_ones_own_user_and_group_need_no_privilege(self, start):
@@ -197,20 +196,24 @@ class TestRefusals:
         assert told(service)["called"][0] == [OTHER.pw_uid if IS_ROOT else os.geteuid()] * 3
         assert service.stop() == 0
 
+    def test_what_does_not_exist_stops_the_start(self, start):
+        service = start("telling:app", "--user", "nobody-there")
+        assert service.end() == 2
+        assert "user = 'nobody-there': this system has no such user; create it, or give a number" in service.log
+        assert "serves" not in service.log and "Traceback" not in service.log
+
     @pytest.mark.parametrize(
-        ("flags", "message"),
+        ("options", "message"),
         [
-            (["--user", "nobody-there"], "user = 'nobody-there': this system has no such user; create it"),
-            (["--group", "nobody-there"], "group = 'nobody-there': this system has no such group; create it"),
-            (["--user", "54321"], "user = '54321': has no entry with a group of its own; give the option group"),
-            (["--user", "4294967295"], "user = '4294967295': is no id of a user or group"),
+            ({"group": "nobody-there"}, "group = 'nobody-there': this system has no such group; create it"),
+            ({"user": "54321"}, "user = '54321': has no entry with a group of its own; give the option group"),
+            ({"user": "4294967295"}, "user = '4294967295': is no id of a user or group"),
         ],
     )
-    def test_what_does_not_exist_is_named(self, start, flags, message):
-        service = start("telling:app", *flags)
-        assert service.end() == 2
-        assert message in service.log
-        assert "serves" not in service.log
+    def test_what_does_not_exist_is_named(self, options, message):
+        with pytest.raises(ConfigError) as fault:
+            identity_of(Options(**options))
+        assert str(fault.value).startswith(message)
 
 
 def test_a_mask_without_a_user_needs_no_supervisor(start):

@@ -148,7 +148,7 @@ def test_a_worker_that_is_killed_is_replaced(start):
     assert service.end() == 0
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGQUIT])
 @pytest.mark.parametrize("workers", ["0", "2"])
 def test_signals_end_it_though_the_kernel_spares_process_one(start, workers, number):
     service = start("--workers", workers)
