@@ -104,9 +104,11 @@ def test_an_import_that_ends_the_process(launch, write, way):
 
 def test_a_failed_import_whose_threads_go_on(launch, write, way):
     write({"site_module.py": LINGERS})
-    code, told = failed(launch("site_module:app", "--workers", "2", *way))
+    service = launch("site_module:app", "--workers", "2", *way)
+    code, told = failed(service)
     assert code == 3
     assert told.count("importing it raised OSError: too late") == 1
+    assert "is killed" not in service.log
 
 
 def test_an_import_that_takes_its_time_can_be_stopped(launch, write, tmp_path, way):
