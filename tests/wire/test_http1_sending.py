@@ -233,3 +233,40 @@ def test_hints_may_be_unwanted(why: str) -> None:
     assert not line.exchange.carrier.informs(line.exchange)
     line.exchange.carrier.inform(line.exchange, 103, b"Link: </a>\r\n")
     assert line.written() == b""
+
+
+@pytest.mark.parametrize("ahead", [b"", b"GET /next HTTP/1.1\r\nHost: a\r\n\r\n"])
+def test_a_server_that_parts_answers_what_was_read_ahead_first(ahead: bytes) -> None:
+    line = Line(GET)
+    assert line.machine.receive(ahead) is None if ahead else True
+    line.terms.closing = line.terms.patient = True
+    line.start((b"content-length", b"0"))
+    line.exchange.end(b"")
+    assert (b"Connection: close" in line.written()) is not bool(ahead)
+    assert line.transport.closed is not bool(ahead)
+    if ahead:
+        following = line.machine.next()
+        assert following is not None
+        line.exchange = following
+        line.start((b"content-length", b"0"))
+        line.exchange.end(b"")
+        assert b"Connection: close" in line.written()
+        assert line.transport.closed
+
+
+def test_a_head_that_has_begun_to_come_is_waited_for() -> None:
+    line = Line(GET)
+    line.start((b"content-length", b"0"))
+    line.exchange.end(b"")
+    assert line.machine.receive(b"GET / HTTP/1.1\r\nHo") is None
+    line.terms.closing = True
+    line.machine.retire()
+    assert not line.transport.closed
+    line.written()
+    following = line.machine.receive(b"st: a\r\n\r\n")
+    assert following is not None
+    line.exchange = following
+    line.start((b"content-length", b"0"))
+    line.exchange.end(b"")
+    assert b"Connection: close" in line.written()
+    assert line.transport.closed
