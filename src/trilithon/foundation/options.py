@@ -37,7 +37,8 @@ class Options(WorkerOptions):
         ("127.0.0.1:8000",),
         Section.LISTEN,
         "Address to listen on: HOST:PORT, [IPV6]:PORT, :PORT for every interface, unix:PATH for a Unix socket, "
-        "unix:@NAME for one without a file, fd:NUMBER for a socket handed over by the parent. May be given several times. Port 0 takes a free one.",
+        "unix:@NAME for one without a file, fd:NUMBER for a socket handed over by the parent. May be given several "
+        "times. Port 0 takes a free one.",
         short="-b",
         metavar="ADDRESS",
         minimum=1,
