@@ -27,6 +27,7 @@ STAYING = {"socket": 1, "events": 1}
 PACE_S = 0.5
 STEP_S = 30.0
 LIMIT_S = 150.0
+"""Who is slower is replaced fewer times."""
 END_S = 60.0
 
 
@@ -106,12 +107,12 @@ def measure_replacing(bench: Bench, trial: Trial) -> Figures:
         done = 0
         while done < (case.upgrades if is_upgrade else case.reloads) and time.monotonic() < begun_s + LIMIT_S:
             step_s = time.monotonic()
-            if is_upgrade:
-                master = upgrade(clients, master, trial)
-            else:
-                before = set(clients.workers)
-                os.kill(master, signal.SIGHUP)
-                clients.wait_for_new(case.workers, before)
+            try:
+                master = replace(clients, master, trial)
+            except LoadError:
+                if not done:
+                    raise
+                break  # a server that was replaced so often and then no more; the table says how often
             done += 1
             time.sleep(max(0.0, step_s + PACE_S - time.monotonic()))
         seconds = time.monotonic() - begun_s
@@ -132,6 +133,18 @@ def with_two(server: Server, workers: int) -> Server:
         return [str(plan.bin / "gunicorn"), *whole[3:]] if server.package == "gunicorn" else whole
 
     return dataclasses.replace(server, command=command)
+
+
+def replace(clients: Watched, master: int, trial: Trial) -> int:
+    """Replace all workers once; returns the process id that signals go to from now on."""
+    if trial.setting == "upgrades":
+        return upgrade(clients, master, trial)
+    case = trial.case
+    assert isinstance(case, ReplacingCase)
+    before = set(clients.workers)
+    os.kill(master, signal.SIGHUP)
+    clients.wait_for_new(case.workers, before)
+    return master
 
 
 def upgrade(clients: Watched, master: int, trial: Trial) -> int:
