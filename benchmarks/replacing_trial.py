@@ -29,6 +29,8 @@ STEP_S = 30.0
 LIMIT_S = 150.0
 """Who is slower is replaced fewer times."""
 END_S = 60.0
+PROMOTION_S = 2.0
+"""A new gunicorn looks once a second whether the old one is gone, and takes no further upgrade before."""
 
 
 class Watched:
@@ -164,6 +166,8 @@ def upgrade(clients: Watched, master: int, trial: Trial) -> int:
         if time.monotonic() > deadline_s:
             raise LoadError(f"the old program did not leave in {STEP_S:.0f} s")
         time.sleep(0.02)
+    if trial.server.package == "gunicorn":
+        time.sleep(PROMOTION_S)
     return parents.pop()
 
 
