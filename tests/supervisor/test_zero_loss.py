@@ -11,7 +11,7 @@ from benchmarks.environment import ROOT
 
 pytestmark = pytest.mark.real
 
-RELOADS = 4
+RELOADS = 3
 APPS = ROOT / "benchmarks" / "apps"
 ASGI = ("traffic_asgi:app",)
 WSGI = ("traffic_wsgi:app",)
@@ -48,7 +48,7 @@ def reload(service, load, times=RELOADS):
     for number in range(1, times + 1):
         service.send(signal.SIGHUP)
         service.wait_for("INFO reloaded", number)
-        load.wait_for_more(50)
+        load.wait_for_more(30)
 
 
 def test_reloads_lose_nothing(start, site):

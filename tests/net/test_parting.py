@@ -1,0 +1,83 @@
+"""An engine that parts with its clients: what has reached this process by then is answered, by no other one."""
+
+import contextlib
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from tests.wire.inmemory import new_terms
+from trilithon.foundation.limits import Limits
+from trilithon.foundation.options import Options
+from trilithon.net.arrival import Doorway
+from trilithon.net.binding import bind_all
+from trilithon.net.engine import Engine
+from trilithon.wire.exchange import Exchange
+
+pytestmark = pytest.mark.real
+
+GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+WITHIN_S = 5.0
+
+
+@pytest.fixture
+def engine() -> Iterator[Engine]:
+    """Make an engine that listens."""
+    terms = new_terms()
+    engine = Engine(terms, Limits())
+    (sock,) = bind_all(Options(bind=("127.0.0.1:0",)))
+    engine.listen(sock, Doorway(terms, Limits()))
+    yield engine
+    engine.close()
+
+
+@contextlib.contextmanager
+def client_of(engine: Engine) -> Iterator[socket.socket]:
+    """Connect to an engine, which has not looked yet."""
+    (listener,) = engine.listeners.values()
+    with socket.create_connection(listener.sock.getsockname(), timeout=WITHIN_S) as client:
+        yield client
+
+
+def serve_next(engine: Engine) -> Exchange:
+    """Answer the next request that comes."""
+    while not engine.exchanges:
+        engine.poll(WITHIN_S)
+    exchange = engine.exchanges.popleft()
+    exchange.refuse(404)
+    engine.flush()
+    return exchange
+
+
+def test_who_was_not_accepted_yet_is_answered(engine: Engine) -> None:
+    with client_of(engine) as client:
+        engine.part()
+        assert len(engine.connections) == 1 and not engine.listeners
+        client.sendall(GET)
+        serve_next(engine)
+        assert client.recv(65536).startswith(b"HTTP/1.1 404 ")
+
+
+def test_a_head_that_has_begun_to_come_is_answered(engine: Engine) -> None:
+    with client_of(engine) as client:
+        engine.poll(WITHIN_S)
+        client.sendall(GET[:10])
+        while not engine.connections or next(iter(engine.connections.values())).protocol.phase.name != "HEAD":
+            engine.poll(WITHIN_S)
+        engine.stop_waiting()
+        client.sendall(GET[10:])
+        serve_next(engine)
+        assert client.recv(65536).startswith(b"HTTP/1.1 404 ")
+
+
+def test_a_connection_between_two_engines_is_always_to_be_seen(engine: Engine) -> None:
+    heir = Engine(engine.terms, Limits())
+    with client_of(engine) as client:
+        client.sendall(GET)
+        while not engine.exchanges:
+            engine.poll(WITHIN_S)
+        engine.hand_over(engine.exchanges.popleft(), heir)
+        assert not engine.connections and len(heir.posts) == 1
+        heir.poll(WITHIN_S)
+        assert len(heir.connections) == 1 and not heir.posts
+        heir.close()
