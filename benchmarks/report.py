@@ -26,7 +26,10 @@ idle connections, and peers that no target names, are measured once); absolute o
 ratios much less. In the WebSocket cases messages are counted, in a broadcast every one delivered; the opening
 handshakes are left out there, and measured by themselves in the case that opens and closes sockets. Over TLS every
 server has the same certificate (ECDSA P-256), and TLS 1.3 with AES-256-GCM is what is agreed on; a TLS handshake is
-measured with the one request that its connection carries.
+measured with the one request that its connection carries. One worker and two run on all cores. While workers are
+replaced, a request is lost that was sent and got no whole answer with status 200 (a connection that was seen to be
+closed before the request was sent, and streams that a GOAWAY gave back, are no loss); peers are spared HTTP/2,
+WebSockets and event streams there, and who is slow is replaced fewer times.
 """
 
 LATENCY_COLUMNS = ("p50_ms", "p99_ms", "p999_ms", "max_ms", "cpu_us")
