@@ -36,6 +36,7 @@ def test_workers_that_have_served_enough_are_replaced(launch, target):
     service = launch(target, "--workers", "2", "--log-level", "debug", *limits).started()
     with Load(service.port) as load:
         match = service.wait_for(r"is replaced: it has taken (\d+) requests", ROUNDS)
+        service.wait_for(" starts in the place of ", ROUNDS)
         load.wait_for_more(50)
     assert not load.lost
     assert int(match[1]) >= 100
@@ -48,6 +49,7 @@ def test_workers_of_an_age_are_replaced(launch):
     service = launch("pids:app", "--workers", "2", "--log-level", "debug", "--recycle-age", "2").started()
     with Load(service.port) as load:
         match = service.wait_for(r"is replaced: it is (\d+) s old", ROUNDS)
+        service.wait_for(" starts in the place of ", ROUNDS)
         load.wait_for_more(50)
     assert not load.lost
     assert int(match[1]) >= 2
@@ -74,6 +76,7 @@ def test_workers_that_have_grown_are_replaced(launch, write):
     service = launch("leaking:wsgi", "--workers", "2", "--log-level", "debug", *limits).started()
     with Load(service.port, steady=2, slow=0, fresh=1, streams=1) as load:
         match = service.wait_for(r"is replaced: it holds (\d+) MiB of memory", ROUNDS)
+        service.wait_for(" starts in the place of ", ROUNDS)
         load.wait_for_more(20)
     assert not load.lost
     assert int(match[1]) >= 130

@@ -95,7 +95,9 @@ def test_the_first_process_follows_several_upgrades(launch):
 
 def test_the_container_ends_with_its_program(launch):
     container = Container(launch)
-    pid = container.upgrade(container.upgrade(container.first))
+    second = container.upgrade(container.first)
+    pid = container.upgrade(second)
+    wait_gone(second)
     os.kill(pid, signal.SIGKILL)
     assert container.service.end() == 128 + signal.SIGKILL
 
@@ -141,7 +143,9 @@ def test_the_child_of_the_first_process_stays_too(launch):
 
 def test_the_child_of_the_first_process_ends_as_its_program_does(launch):
     container = Container(launch, under=ENTRY)
-    pid = container.upgrade(container.upgrade(container.first))
+    second = container.upgrade(container.first)
+    pid = container.upgrade(second)
+    wait_gone(second)
     os.kill(pid, signal.SIGKILL)
     assert container.service.end() == 128 + signal.SIGKILL
 
