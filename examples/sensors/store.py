@@ -143,7 +143,7 @@ class Store:
                 connection = sqlite3.connect(
                     self.path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
                 )
-                connection.execute("PRAGMA journal_mode = WAL")
+                write_ahead(connection)
                 # In WAL mode this survives a crash of the process; a power cut may lose the last moments, nothing more.
                 connection.execute("PRAGMA synchronous = NORMAL")
                 if not self.connections:
@@ -158,6 +158,22 @@ class Store:
             for connection in self.connections:
                 connection.close()
             self.connections.clear()
+
+
+def write_ahead(connection: sqlite3.Connection) -> None:
+    """Put the database into WAL mode; raises sqlite3.OperationalError when it stays locked.
+
+    SQLite waits for no lock when it changes the mode, and another process may be about to do the same.
+    """
+    deadline = time.monotonic() + BUSY_TIMEOUT_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
 
 
 def configured() -> Store:
