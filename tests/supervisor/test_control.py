@@ -11,7 +11,7 @@ from trilithon.foundation.errors import BindError
 from trilithon.supervisor import control
 from trilithon.supervisor.control import CLIENTS_MAX, REQUEST_MAX_BYTES, open_listener, peer_uid
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.once]
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from trilithon.cli.control import Conversation
 from trilithon.cli.status import moment, size, span, table
 from trilithon.foundation import errors
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.once]
 
 SOURCE = Path(errors.__file__).resolve().parents[2]
 WORKER = {

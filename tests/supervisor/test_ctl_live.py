@@ -11,7 +11,7 @@ import pytest
 from load import Load
 from service import environment, until
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.once]
 
 
 @pytest.fixture

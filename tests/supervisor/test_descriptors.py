@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from service import children, until
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.once]
 
 WAYS = {"fork": (), "preload": ("--preload",), "spawn": ("--start-method", "spawn")}
 

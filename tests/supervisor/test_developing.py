@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from service import SOURCE, children, environment, until
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.once]
 
 DEADLINE_S = 40
 HTML = {"Accept": "text/html"}

@@ -5,7 +5,7 @@ from tests.examples import browser
 from tests.examples.browser import Window
 
 # A browser and a server start here, on a machine that may run other tests.
-pytestmark = [pytest.mark.real, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.real, pytest.mark.once, pytest.mark.timeout(120)]
 
 SOUND = """
 async def app(scope, receive, send):

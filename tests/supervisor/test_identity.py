@@ -18,7 +18,7 @@ from trilithon.foundation.identity import Identity, identity_of
 from trilithon.foundation.options import Options
 from trilithon.net.self_signed import make_pem
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.once]
 
 PROGRAM = [sys.executable, "-m", "trilithon"]
 GROUP = grp.getgrgid(OTHER.pw_gid).gr_name

@@ -12,7 +12,7 @@ import pytest
 
 from trilithon.foundation import errors
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.once]
 
 SOURCE = Path(errors.__file__).resolve().parents[2]
 

@@ -7,7 +7,7 @@ import signal
 import pytest
 from service import until
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.once]
 
 # The application has a log file of its own, set up when it is imported.
 LOGGING_APP = """

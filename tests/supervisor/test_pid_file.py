@@ -13,7 +13,7 @@ from service import environment
 from trilithon.foundation.errors import ConfigError
 from trilithon.supervisor.pid_file import PidFile
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.once]
 
 OWNER = """
 import sys

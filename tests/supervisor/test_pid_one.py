@@ -12,7 +12,7 @@ from container import contained, first_process, name_spaces, offspring
 from other_user import IS_ROOT, public_directory, reachable
 from service import until
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.once]
 
 PROGRAM = [sys.executable, "-m", "trilithon"]
 

@@ -7,7 +7,7 @@ import signal
 import pytest
 from service import until
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.once]
 
 WAYS = {"fork": (), "preload": ("--preload",), "spawn": ("--start-method", "spawn")}
 BROKEN = """

@@ -18,7 +18,7 @@ from service_manager import Manager, activation
 
 from trilithon.supervisor.systemd import Notifier, inherited_sockets, is_activated, is_notified
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.once]
 
 TELLING = """
 import json, os

@@ -11,7 +11,7 @@ from load import Load
 from service import children, until
 from upgrading import GATED, Gate, ask_unix, end, upgrade, wait_gone
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.once]
 
 
 @pytest.fixture(params=["pids:app", "pids:wsgi"])

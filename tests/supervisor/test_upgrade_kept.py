@@ -10,7 +10,7 @@ import pytest
 from service import children, environment, until
 from upgrading import end, upgrade, wait_gone
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.once]
 
 CONTAINER = ("unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc", "--kill-child")
 

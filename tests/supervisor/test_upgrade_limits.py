@@ -16,7 +16,7 @@ from trilithon.supervisor.premises import Premises
 from trilithon.supervisor.reactor import Reactor
 from trilithon.supervisor.upgrade import Phase, Upgrade
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.once]
 
 
 class Keeper:

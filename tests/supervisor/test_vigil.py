@@ -17,7 +17,7 @@ from trilithon.foundation.scoreboard import CREW, LOOP, Scoreboard, Slot, Worker
 from trilithon.supervisor.vigil import HEADSTART, LENIENCE_S, LOOK_S, Vigil
 from trilithon.worker.watchdog import STACK_SIGNAL
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.once]
 
 TIMEOUT_S = 10.0
 HANGS_S = TIMEOUT_S + LENIENCE_S

@@ -12,7 +12,7 @@ from trilithon.supervisor.reactor import Reactor
 from trilithon.supervisor.sources import Sources
 from trilithon.supervisor.watching import Watcher, sources_of
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.once]
 
 DEADLINE_S = 20
 
