@@ -119,16 +119,17 @@ class Succession:
     def close(self) -> None:
         """Let go of everything; files stay where another program has them."""
         self.premises.close()
-        self.close_control()
         if self.crown.pid_file is not None:
             self.crown.pid_file.remove()
+        self.close_control()
 
     def close_control(self) -> None:
         """Take no more commands; the file goes unless the other program has it."""
         if self.control is not None:
-            self.control.close()
+            # Clients that wait for the end go by the end of their connection, and may look for the file then.
             for file in self.control_file if self.control.is_ours else []:
                 file.remove()
+            self.control.close()
             self.control = None
 
     def close_in_child(self) -> None:
