@@ -133,7 +133,7 @@ def test_a_script_is_run_anew_with_the_python_that_it_names_by_then(launch, tmp_
     path.write_text(script(sys.executable))
     path.chmod(0o755)
     service = launch("pids:wsgi", "--workers", "1", "--upgrade-standby", "0", command=[str(path)]).started()
-    path.write_text(script(python, f"sys.path.insert(0, {str(SOURCE)!r})"))
+    path.write_text(script(python, f"sys.path[:0] = {[str(SOURCE), *filter(None, sys.path)]!r}"))
     pid = upgrade(service)
     with open(f"/proc/{pid}/cmdline", "rb") as file:
         assert file.read().split(b"\0")[:2] == [os.fsencode(python), os.fsencode(path)]

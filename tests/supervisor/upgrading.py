@@ -16,6 +16,9 @@ from pids import app, wsgi
 
 def upgrade(service, number=1, by=None):
     """Have a service upgraded, by the process `by`, and return the process id of the new program."""
+    if by not in (None, service.pid):
+        # Before that it refuses, for the program before it could still be the one that serves.
+        service.wait_for(rf"\[{by}\] INFO in charge now|process {by} goes on alone")
     os.kill(by or service.pid, signal.SIGUSR2)
     return upgraded(service, number)
 
@@ -32,7 +35,7 @@ def is_gone(pid):
     try:
         with open(f"/proc/{pid}/stat", encoding="ascii") as file:
             return file.read().rpartition(") ")[2][0] == "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return True
 
 
