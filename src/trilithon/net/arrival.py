@@ -161,5 +161,4 @@ class Arrival(Protocol):
 
     def retire(self) -> None:
         """Close at once: nothing was asked yet; see Protocol."""
-        if not self.terms.patient:
-            self.transport.finish(False)
+        self.transport.finish(False)

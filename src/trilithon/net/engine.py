@@ -440,9 +440,9 @@ class Engine(Owner):
             self.retire(connection)
 
     def retire(self, connection: Connection) -> None:
-        """Let a connection end; one that serves a request ends behind its response."""
-        if connection.owner is self and not connection.busy:
-            if connection.protocol.phase is IDLE and not self.terms.patient:
+        """Let a connection end; one that serves a request ends behind its response. None is told while patient."""
+        if connection.owner is self and not connection.busy and not self.terms.patient:
+            if connection.protocol.phase is IDLE:
                 connection.ready(READ)  # a request that has come already is answered
             connection.retire()
 

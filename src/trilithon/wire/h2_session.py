@@ -289,8 +289,6 @@ class Session(Link):
         self.begin()
         if self.standing is not SERVING:
             return
-        if self.terms.patient:
-            return  # `part` does it behind the response that leaves no stream open
         if not self.greeted:
             # Browsers open connections ahead, and leave them silent until they have something to ask.
             self.standing = OVER

@@ -300,7 +300,7 @@ class Http1(Http1Sender):
 
         See Protocol.
         """
-        if self.exchange is None and self.phase is not HEAD and not self.terms.patient:
+        if self.exchange is None and self.phase is not HEAD:
             self.phase = OVER
             self.transport.finish(False)
 
