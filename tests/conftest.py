@@ -1,8 +1,9 @@
-"""What every test shares: the proof of which build is under test, and the pytest plugin of the package itself."""
+"""What tests share: the proof of which build is under test, the package's own pytest plugin, files of a test."""
 
 import importlib.metadata
 import importlib.util
 import os
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -36,3 +37,16 @@ def build() -> str:
     from trilithon.foundation import leaf
 
     return "compiled" if leaf.COMPILED else "pure"
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Return a function that writes files, given as `path: text`, into the directory of the test."""
+
+    def write_files(files):
+        for name, text in files.items():
+            file = tmp_path / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(textwrap.dedent(text))
+
+    return write_files

@@ -3,7 +3,6 @@
 import signal
 import subprocess
 import sys
-import textwrap
 
 import pytest
 from invocation import Running, environment
@@ -24,19 +23,6 @@ def command(tmp_path):
         )
 
     return run
-
-
-@pytest.fixture
-def write(tmp_path):
-    """Return a function that writes files, given as `path=text` pairs, into the directory of the test."""
-
-    def write_files(files):
-        for name, text in files.items():
-            file = tmp_path / name
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(textwrap.dedent(text))
-
-    return write_files
 
 
 def restore_interrupt():

@@ -1,7 +1,5 @@
 """What the tests of the supervisor share: real services in directories of their own."""
 
-import textwrap
-
 import pytest
 from service import Service
 
@@ -27,19 +25,6 @@ def wsgi(environ, start_response):
     start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
     return [body]
 '''
-
-
-@pytest.fixture
-def write(tmp_path):
-    """Return a function that writes files, given as `path: text`, into the directory of the test."""
-
-    def write_files(files):
-        for name, text in files.items():
-            file = tmp_path / name
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(textwrap.dedent(text))
-
-    return write_files
 
 
 @pytest.fixture
