@@ -41,7 +41,7 @@ class HttpCall(Call):
             kind = event["type"]
             if kind == "http.response.body":
                 if self.ending and event.get("more_body", False):
-                    self.told = True
+                    self.overstay()
                 if self.told:
                     raise ClientDisconnected("the client is gone")
                 body = event.get("body", b"")
@@ -117,8 +117,9 @@ class HttpCall(Call):
         exchange = self.exchange
         more = event.get("more_body", False)
         if self.ending and more:
-            self.told = True
-            raise ClientDisconnected("the client is gone")
+            self.overstay()
+            if self.told:
+                raise ClientDisconnected("the client is gone")
         self.check_content()
         file = event["file"]
         offset = event.get("offset")
@@ -255,3 +256,12 @@ class HttpCall(Call):
         self.ending = True
         self.lost()
         return True
+
+    def overstay(self) -> None:
+        """A stream that is to end goes on: its send tells it so, unless a receive that waits is about to.
+
+        An application that streams in one task and listens in another may be in the middle of an event just then, and
+        is to end well.
+        """
+        if not self.waiters:
+            self.told = True
