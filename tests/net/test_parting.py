@@ -3,6 +3,7 @@
 import contextlib
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import pytest
 
@@ -12,6 +13,7 @@ from trilithon.foundation.options import Options
 from trilithon.net.arrival import Doorway
 from trilithon.net.binding import bind_all
 from trilithon.net.engine import Engine
+from trilithon.net.life import CLOSED
 from trilithon.wire.exchange import Exchange
 
 pytestmark = pytest.mark.real
@@ -22,13 +24,19 @@ WITHIN_S = 5.0
 
 @pytest.fixture
 def engine() -> Iterator[Engine]:
-    """Make an engine that listens."""
+    """Make an engine that listens, and close it behind the test."""
+    engine = listening_engine()
+    yield engine
+    engine.close()
+
+
+def listening_engine() -> Engine:
+    """Return an engine that listens."""
     terms = new_terms()
     engine = Engine(terms, Limits())
     (sock,) = bind_all(Options(bind=("127.0.0.1:0",)))
     engine.listen(sock, Doorway(terms, Limits()))
-    yield engine
-    engine.close()
+    return engine
 
 
 @contextlib.contextmanager
@@ -81,3 +89,22 @@ def test_a_connection_between_two_engines_is_always_to_be_seen(engine: Engine) -
         heir.poll(WITHIN_S)
         assert len(heir.connections) == 1 and not heir.posts
         heir.close()
+
+
+def test_what_a_thread_is_closing_as_the_engine_closes_is_closed() -> None:
+    engine = listening_engine()
+    with client_of(engine) as client, ThreadPoolExecutor(2) as threads:
+        client.sendall(GET)
+        while not engine.exchanges:
+            engine.poll(WITHIN_S)
+        connection = engine.exchanges.popleft().connection
+        connection.busy = True  # lent to the thread that calls the application
+        with engine.lending:
+            left = threads.submit(connection.broken)
+            while connection.life is not CLOSED:
+                wait([left], timeout=0.001)
+            ended = threads.submit(engine.close)
+            wait([ended], timeout=0.2)  # it either waits for the lock or is through
+        left.result(WITHIN_S)
+        ended.result(WITHIN_S)
+        assert connection.sock.fileno() == -1

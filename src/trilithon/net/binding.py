@@ -66,6 +66,7 @@ def bind(address: Address, backlog: int, terms: BindTerms | None = None) -> list
     well, unless `terms` say that IPv4 has a socket of its own on that port.
     """
     terms = terms or BindTerms()
+    sockets: list[socket.socket] = []
     try:
         if address.kind is AddressKind.UNIX:
             sockets = [bind_unix(address, terms)]
@@ -77,6 +78,8 @@ def bind(address: Address, backlog: int, terms: BindTerms | None = None) -> list
             sock.setblocking(False)
             sock.listen(backlog)
     except OSError as error:
+        for sock in sockets:
+            sock.close()
         raise BindError("bind", str(address), explain(error, address)) from None
     return sockets
 

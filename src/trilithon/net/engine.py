@@ -361,7 +361,8 @@ class Engine(Owner):
         """Listen no more to a connection."""
         if connection.watched >= 0:
             connection.watched = -1
-            self.poller.unregister(connection.fd)
+            if not self.closed:
+                self.poller.unregister(connection.fd)
 
     def before_waiting(self) -> None:
         """Let the driver flush what waits behind this thread; see Owner."""
@@ -451,8 +452,10 @@ class Engine(Owner):
         for listener in self.listeners.values():
             listener.close()
         self.listeners.clear()
+        # A crew thread that was left behind in the application may be closing its connection right now.
+        with self.lending:
+            self.closed = True
         # Connections that were handed over, and steps that threads wait for; what comes from now on is done at once.
-        self.closed = True
         while self.posts:
             self.posts.popleft()()
         for connection in list(self.connections.values()):
