@@ -31,9 +31,8 @@ MANY = 200
 class Visits:
     """An application of both interfaces whose paths say what they do; it counts what runs and notes how it ended.
 
-    /stream and /deaf stream until they are told, or are not to be told; /listens streams in one task and listens in
-    another; /sized streams with a declared length; /poll waits for news that never come; anything else answers once its
-    body is there. Sockets echo; /deaf ones do not end.
+    /stream and /deaf stream until they are told, or are not to be told; /sized streams with a declared length; /poll
+    waits for news that never come; anything else answers once its body is there. Sockets echo; /deaf ones do not end.
     """
 
     def __init__(self) -> None:
@@ -94,8 +93,6 @@ class Visits:
             return "broken off"
         if path == "/poll":
             return (await receive())["type"]
-        if path == "/listens":
-            return await self.stream_and_listen(receive, send)
         if path in ("/stream", "/sends", "/deaf", "/sized", "/polite"):
             headers = [(b"content-length", b"1000000")] if path == "/sized" else []
             await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -111,16 +108,6 @@ class Visits:
                 await send({"type": "http.response.body", "body": b"event", "more_body": True})
             await asyncio.Event().wait()
         await respond(send, b"done")
-        return "done"
-
-    async def stream_and_listen(self, receive: Any, send: Any) -> str:
-        """Send an event in each turn of the loop until another task has heard that it is over."""
-        await send({"type": "http.response.start", "status": 200, "headers": []})
-        over = asyncio.create_task(receive())
-        while not over.done():
-            await send({"type": "http.response.body", "body": b"event", "more_body": True})
-            await asyncio.sleep(0)
-        await send({"type": "http.response.body", "body": b"good bye"})
         return "done"
 
     def wsgi(self, environ: Any, start_response: Any) -> Any:
@@ -229,19 +216,6 @@ def test_a_stream_that_is_told_may_end_well() -> None:
         (reply,) = client.replies([])
         assert reply.body == b"eventgood bye"
         assert visits.wait_ends("/polite")[0][0] == "done"
-
-
-@pytest.mark.spec("WS-SHUT-01", "A-RESP-10")
-@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
-def test_a_stream_whose_other_task_is_about_to_be_told_may_end_well(loop: str) -> None:
-    visits = Visits()
-    with serve(visits.asgi, loop=loop, stream_grace_s=0.0, graceful_timeout_s=20.0) as site:
-        with get(site, "/listens") as client:
-            begin(client)
-            stop(site)
-            (reply,) = client.replies([])
-            assert reply.body.endswith(b"eventgood bye")
-            assert visits.wait_ends("/listens")[0][0] == "done"
 
 
 @pytest.mark.spec("WS-SHUT-01")
