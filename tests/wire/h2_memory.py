@@ -99,7 +99,7 @@ class H2Memory(Memory):
         assert exchange not in self.over, "ended twice"
         self.over.append(exchange)
 
-    def rejected(self, status: int) -> None:
+    def rejected(self, status: int, reason: str) -> None:
         self.statuses.append(status)
 
 
@@ -177,6 +177,19 @@ class Script:
     def resets(self) -> list[tuple[int, int]]:
         """Return stream and code of each RST_STREAM that the server sent."""
         return [(sent.stream_id, sent.code) for sent in self.frames() if sent.kind == RST_STREAM]
+
+    def pass_time(self, seconds: float) -> None:
+        """Let the machine look at the clock now and `seconds` later."""
+        self.now = max(self.now, self.machine.now) + 0.1
+        self.machine.look(self.now)
+        self.now += seconds
+        self.machine.look(self.now)
+
+    def linger(self) -> list[tuple[int, int]]:
+        """Let the time go by that a client has to read an early answer; returns as `resets`."""
+        self.frames()
+        self.pass_time(Timeouts().linger_timeout_s)
+        return self.resets()
 
     def goodbye(self) -> tuple[int, int]:
         """Return last stream and code of the one GOAWAY sent, behind which the connection was closed."""

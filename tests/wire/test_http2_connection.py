@@ -291,3 +291,16 @@ def test_a_client_that_goes_before_it_has_said_anything_is_told_nothing(sent):
     assert script.transport.closed
     assert len(script.transport.written) == before
     assert script.transport.statuses == []
+
+
+@pytest.mark.spec("H2-DOS-11")
+def test_requests_between_two_looks_at_the_clock_keep_a_connection_from_being_idle():
+    script = Script(timeouts=Timeouts(keep_alive_timeout_s=3.0))
+    for at in range(20):
+        script.machine.look(script.now)
+        script.now += 0.5
+        answer(script.one(headers(1 + 2 * at, GET)), b"x")
+        script.now += 0.5
+    assert not script.transport.closed
+    script.pass_time(3.0)
+    assert script.goodbye() == (39, NO_ERROR)

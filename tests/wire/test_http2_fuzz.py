@@ -100,6 +100,9 @@ def balance(script: Script) -> None:
     for stream_id, stream in machine.streams.items():
         assert stream.stream_id == stream_id
         assert stream.state is not StreamState.CLOSED
+        if stream.state is StreamState.HALF_CLOSED_LOCAL:
+            assert stream.exchange is None and not stream.queued
+            continue
         assert stream.exchange is not None
         assert stream.exchange.body_bytes <= LIMITS.h2_stream_window_bytes
         assert stream.window_in + stream.taken in (0, LIMITS.h2_stream_window_bytes)

@@ -65,7 +65,7 @@ MALFORMED = [
     bad("H2-HDR-11", (b"host", b"a.test"), (b"host", b"a.test")),
     worse("H2-HDR-11", [*changed(b":authority"), (b"host", b"a.test"), (b"host", b"a.test")]),
     *[worse("H2-HDR-12", changed(b":method", value)) for value in (b"G T", b"get", b"GET / HTTP/1.1\r\n", b"\xe4")],
-    *[worse("H2-HDR-12", changed(b":scheme", value)) for value in (b"ftp", b"HTTP", b"http://a.test/x?", b"https")],
+    *[worse("H2-HDR-12", changed(b":scheme", value)) for value in (b"ftp", b"HTTP", b"http://a.test/x?")],
     *[bad("H2-HDR-14", (b"content-length", value)) for value in (b"", b"-1", b"+0", b"0x0", b"0, 0", b"1" * 21)],
     bad("H2-HDR-14", (b"content-length", b"0"), (b"content-length", b"1")),
     bad("H2-HDR-14", (b"content-length", b"0"), (b"content-length", b"0")),
@@ -219,10 +219,19 @@ def test_connect_is_answered_405():
     script = Script()
     pairs = [(b":method", b"CONNECT"), (b":authority", b"a.test:80")]
     assert script.send(headers(1, pairs, end=False)) == []
-    first, second = script.frames()
-    assert first.fields[0] == (b":status", b"405")
-    assert b"GET" in dict(first.fields)[b"allow"]
-    assert (second.kind, second.code) == (RST_STREAM, 0)
+    (only,) = script.frames()
+    assert only.fields[0] == (b":status", b"405")
+    assert b"GET" in dict(only.fields)[b"allow"]
+    assert script.linger() == [(1, 0)]
+
+
+@pytest.mark.spec("H-SEM-03")
+def test_https_without_tls_is_answered_421():
+    script = Script()
+    assert script.send(headers(1, changed(b":scheme", b"https"))) == []
+    (only,) = script.frames()
+    assert (only.fields[0], only.ended) == ((b":status", b"421"), True)
+    assert script.alive()
 
 
 @pytest.mark.spec("WS-H2-03")

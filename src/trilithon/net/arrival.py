@@ -1,5 +1,7 @@
 """What comes before a connection's protocol: the PROXY header, the TLS handshake, and the choice of HTTP version."""
 
+import logging
+
 from trilithon.foundation.errors import PeerError
 from trilithon.foundation.limits import Limits
 from trilithon.foundation.networks import Networks
@@ -14,6 +16,8 @@ from trilithon.wire.phase import ARRIVAL
 from trilithon.wire.protocol import Protocol
 from trilithon.wire.proxy_header import ProxyHeader
 from trilithon.wire.terms import Terms
+
+log = logging.getLogger("trilithon.error")
 
 
 class Doorway:
@@ -95,13 +99,11 @@ class Arrival(Protocol):
     def read_header(self, header: ProxyHeader, data: bytes) -> bytes | None:
         """Take a PROXY header; returns what follows it. Who may not send one, or sends none, is not answered."""
         if not self.caller.proxied:
-            self.transport.abort(False)
-            return None
+            return self.turn_away("it is no trusted proxy")
         try:
             rest = header.feed(data)
-        except PeerError:
-            self.transport.abort(False)
-            return None
+        except PeerError as error:
+            return self.turn_away(str(error))
         if rest is None:
             return None
         self.header = None
@@ -113,6 +115,11 @@ class Arrival(Protocol):
             self.caller.hearsay = True
         self.grant(self.opening_s())
         return rest
+
+    def turn_away(self, reason: str) -> None:
+        """Close on who has not begun with the PROXY header that is due; the application's log is not theirs to fill."""
+        log.debug("no PROXY header from %s: %s", self.caller.client, reason)
+        self.transport.abort(False)
 
     def choose_by_alpn(self, tls: TlsChannel, data: bytes) -> Exchange | None:
         """Go on with what the handshake agreed on (RFC 9113 3.2)."""
@@ -157,6 +164,7 @@ class Arrival(Protocol):
     def look(self, now: float) -> None:
         """Close what has not shown itself in time; see Protocol."""
         if self.deadline and now >= self.deadline:
+            log.debug("%s did not show in time what it speaks", self.caller.client)
             self.transport.abort(False)
 
     def retire(self) -> None:

@@ -19,7 +19,7 @@ cdef class Owner:
     cpdef step_aside(self)
     cpdef opened(self, Connection connection, Exchange exchange)
     cpdef finished(self, Connection connection, Exchange exchange)
-    cpdef rejected(self, Connection connection, int status)
+    cpdef rejected(self, Connection connection, int status, str reason)
     cpdef wrote(self, Connection connection)
     cpdef uncorked(self, Connection connection)
     cpdef watch(self, Connection connection, int mask)

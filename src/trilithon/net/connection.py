@@ -61,7 +61,7 @@ class Owner:
     def finished(self, connection: "Connection", exchange: Exchange) -> None:
         """A response is complete or lost."""
 
-    def rejected(self, connection: "Connection", status: int) -> None:
+    def rejected(self, connection: "Connection", status: int, reason: str) -> None:
         """What the client sent was no request: it was answered with `status`."""
 
     def wrote(self, connection: "Connection") -> None:
@@ -190,7 +190,7 @@ class Connection(Outlet):
             self.tls = None
             terms = self.owner.terms
             self.write(own_answer(400, terms.stamp.line + terms.server_line, False, NOT_TLS))
-            self.owner.rejected(self, 400)
+            self.owner.rejected(self, 400, "HTTP without TLS")
             self.finish(True)
             return
         except TlsError as fault:
@@ -398,9 +398,9 @@ class Connection(Outlet):
             self.try_drain()
         self.close()
 
-    def rejected(self, status: int) -> None:
+    def rejected(self, status: int, reason: str) -> None:
         """Tell the engine of a request that never became an exchange; see Transport."""
-        self.owner.rejected(self, status)
+        self.owner.rejected(self, status, reason)
 
     def opened(self, exchange: Exchange) -> None:
         """Take one of several exchanges; see Transport."""

@@ -325,8 +325,9 @@ class Engine(Owner):
             if self.on_pipelined is not None:
                 self.on_pipelined()
 
-    def rejected(self, connection: Connection, status: int) -> None:
+    def rejected(self, connection: Connection, status: int, reason: str) -> None:
         """Write down what was no request; see Owner."""
+        log.debug("refused with %d what %s sent: %s", status, connection.protocol.peer.client, reason)
         if self.journal is not None:
             self.journal.record(connection.protocol.peer.client, b"-", status, 0, 0.0)
 

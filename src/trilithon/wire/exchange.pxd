@@ -32,7 +32,7 @@ cdef class Transport:
     cpdef opened(self, Exchange exchange)
     cpdef uncorked(self)
     cpdef ended(self, Exchange exchange)
-    cpdef rejected(self, int status)
+    cpdef rejected(self, int status, str reason)
     cpdef bint gone(self) except -1
     cpdef pull(self)
     cpdef push(self, bint wait)

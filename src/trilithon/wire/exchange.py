@@ -145,8 +145,8 @@ class Transport:
     def ended(self, exchange: "Exchange") -> None:
         """A response is complete or broken off: the accounts of the exchange can be closed."""
 
-    def rejected(self, status: int) -> None:
-        """What came in was no request; it was answered with `status`."""
+    def rejected(self, status: int, reason: str) -> None:
+        """What came in was no request that is served; it was answered with `status`, `reason` is for the log."""
 
     def gone(self) -> bool:
         """Tell whether the connection is closed."""

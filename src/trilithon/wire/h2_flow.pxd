@@ -29,6 +29,8 @@ cdef class Sender:
     cdef readonly Py_ssize_t least_bytes
     cdef readonly bint holding
     cdef bint pumping
+    cdef public bint moved
+    cdef public bint moved
 
     cpdef admit(self, Stream stream, Py_ssize_t high_water)
     cpdef write(self, bytes data)

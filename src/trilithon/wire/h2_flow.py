@@ -33,7 +33,8 @@ class Sender:
     Heads and what is small go out at once; the rest waits in the queue of its stream, and `pump` sends it by priority
     as long as the transport is not congested. Call `drained` when that is over. `control_bytes` counts what was
     written without any window to bound it, since the transport was last seen to keep up. `holding` says that something
-    waits for a window of `least_bytes`; call `send_held` when that has lasted.
+    waits for a window of `least_bytes`; call `send_held` when that has lasted. `moved` says that data was sent since
+    whoever looks at the clock took it back.
     """
 
     def __init__(self, link: Link, transport: Transport, terms: Terms, guard: Guard) -> None:
@@ -49,6 +50,7 @@ class Sender:
         self.least_bytes: int = 0
         self.holding = False
         self.pumping = False
+        self.moved = False
 
     def admit(self, stream: Stream, high_water: int) -> None:
         """Give a new stream its window, and the high-water mark of its queue in bytes; the low one is a quarter."""
@@ -135,6 +137,7 @@ class Sender:
         self.window -= size
         stream.window_out -= size
         stream.stalled_at = 0.0
+        self.moved = True
         self.guard.earn_updates((size + FRAME_BYTES - 1) // FRAME_BYTES)
         start = stream.offset
         self.transport.write(cut_frames(head, stream.stream_id, data, start, start + size, last))

@@ -130,7 +130,7 @@ class H2HeadReader:
         return head
 
     def find_start(self, pseudo: Pseudo) -> RequestStart:
-        """Return what the pseudo fields say of method and target; raises PeerError (400, 414, 501)."""
+        """Return what the pseudo fields say of method and target; raises PeerError (400, 414, 421, 501)."""
         method = pseudo.method
         path = pseudo.path
         if method is None:
@@ -154,9 +154,14 @@ class H2HeadReader:
         return start
 
     def check_scheme(self, scheme: bytes) -> None:
-        """Refuse what is no request for this connection: another scheme, or https without TLS (RFC 9110 7.4)."""
-        if scheme != b"http" and (scheme != b"https" or not self.secure):
-            raise PeerError(400, "scheme not served on this connection", "RFC 9110 7.4")
+        """Refuse what is no request for this connection: another scheme, or https without TLS (RFC 9110 7.4).
+
+        Proxies say https to us for those who said it to them, so the answer is one that can be read.
+        """
+        if scheme == b"https" and not self.secure:
+            raise PeerError(421, "https without TLS, from no trusted proxy", "RFC 9110 7.4")
+        if scheme != b"http" and scheme != b"https":
+            raise PeerError(400, "unknown scheme", "RFC 9113 8.3.1")
 
     def read_start(self, method: bytes, path: bytes) -> RequestStart:
         """Read method and path; raises PeerError (400, 414, 501).

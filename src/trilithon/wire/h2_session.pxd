@@ -17,23 +17,29 @@ cdef class Session(Link):
     cdef readonly dict streams
     cdef readonly ClosedStreams closed
     cdef readonly set cancelled
+    cdef public int lingering
     cdef public unsigned int last_id
     cdef public long long window_in
     cdef public long long taken
     cdef public bint greeted
     cdef public bint acknowledged
     cdef public bint client_leaves
-    cdef list waiting_since
+    cdef readonly list waiting_since
 
     @cython.locals(exchange=Exchange, owed="long long")
     cpdef credit(self, Stream stream)
-    @cython.locals(exchange=Exchange, how=int)
+    @cython.locals(owed="long long")
+    cpdef give_back(self, Stream stream, Exchange exchange)
+    @cython.locals(exchange=Exchange)
     cpdef sent(self, Stream stream)
+    @cython.locals(exchange=Exchange)
+    cpdef Exchange end_output(self, Stream stream)
+    cpdef linger(self, Stream stream)
     @cython.locals(exchange=Exchange)
     cpdef Exchange close_stream(self, Stream stream, int how)
     cpdef keep_cancelled(self, Stream stream, Exchange exchange)
-    @cython.locals(exchange=Exchange)
     cpdef drop(self, Stream stream, int how)
+    cpdef part_with(self, Stream stream, Exchange exchange)
     @cython.locals(stream_id="unsigned int")
     cpdef give_up(self, Stream stream, int status)
     cpdef bint is_idle(self, unsigned int stream_id) except -1
@@ -48,5 +54,6 @@ cdef class Session(Link):
     cpdef bint is_late(self, int what, bint waiting, double limit_s) except -1
     @cython.locals(limit_s=double, whole=bint, exchange=Exchange, receiver=Receiver)
     cpdef check_stream(self, Stream stream, double now)
+    cpdef bint is_stalled(self, Stream stream) except -1
     cpdef bint keeps_waiting(self, Stream stream, Exchange exchange) except -1
     cpdef check_lingering(self, Stream stream, double now)

@@ -47,6 +47,8 @@ from trilithon.wire.terms import Terms
 
 # Our own PING: once it is answered, what the client sent before it saw our first GOAWAY has come.
 RETIRE_PING = b"retiring"
+# So many clients that still send may read their answer before they are told to stop; others are told at once.
+MAX_LINGERING = 16
 # What a look at the clock may find the connection waiting for.
 HEAD_DUE = 0
 ACK_DUE = 1
@@ -83,6 +85,7 @@ class Session(Link):
         self.streams: dict[int, Stream] = {}
         self.closed = ClosedStreams()
         self.cancelled: set[Exchange] = set()
+        self.lingering: int = 0
         self.last_id: int = 0
         self.window_in: int = 0
         self.taken: int = 0
@@ -150,6 +153,10 @@ class Session(Link):
             stream.asked = True
             if exchange.head.expects_continue and not stream.body_size and not stream.headed:
                 self.sender.inform(stream, 100, b"")
+        self.give_back(stream, exchange)
+
+    def give_back(self, stream: Stream, exchange: Exchange) -> None:
+        """Credit a stream with what it sent and the exchange does not hold any more, once that is worth a frame."""
         owed = stream.taken - exchange.body_bytes
         if owed * 2 < self.limits.h2_stream_window_bytes:
             return
@@ -160,34 +167,48 @@ class Session(Link):
         stream.window_in += owed
 
     def sent(self, stream: Stream) -> None:
-        """Close a stream behind its response; see Link.
-
-        A client that is still sending is told to stop, without an error (RFC 9113 8.1): what else comes is dropped. Of
-        a WebSocket the client has an end to send as well, and a moment to do so.
-        """
+        """Close a stream behind its response; see Link."""
         exchange = stream.exchange
         if exchange is not None and stream.tunnel:
             # A client may end any number of sockets whose calls take long to notice.
             self.keep_cancelled(stream, exchange)
-            if stream.state is OPEN_BOTH and self.timeouts.linger_timeout_s:
-                stream.state = WE_DONE
-                stream.exchange = None
-                self.transport.ended(exchange)
-                return
-        how = BY_END
-        if stream.state is OPEN_BOTH:
-            how = BY_US
-            self.sender.write(write_reset(stream.stream_id, NO_ERROR))
-        self.close_stream(stream, how)
+        self.end_output(stream)
         if exchange is not None and stream.delivered:
             self.transport.ended(exchange)
         self.part()
 
     # How streams end.
 
+    def end_output(self, stream: Stream) -> Exchange | None:
+        """Close a stream whose last frame is written; returns its exchange.
+
+        A client that still sends is told to stop, without an error (RFC 9113 8.1), and what comes is dropped. But not
+        at once: one that meets the reset together with the answer may never look at that, as curl does. Of a WebSocket
+        the client has an end to send as well, and the same moment to do so.
+        """
+        if stream.state is not OPEN_BOTH:
+            return self.close_stream(stream, BY_END)
+        if self.timeouts.linger_timeout_s and (stream.tunnel or self.lingering < MAX_LINGERING):
+            self.sender.forget(stream)
+            exchange = stream.exchange
+            stream.exchange = None
+            self.linger(stream)
+            return exchange
+        self.sender.write(write_reset(stream.stream_id, NO_ERROR))
+        return self.close_stream(stream, BY_US)
+
+    def linger(self, stream: Stream) -> None:
+        """Drop what the client still sends on a stream, until it ends it or its time is over."""
+        stream.state = WE_DONE
+        stream.seen_at = 0.0
+        if not stream.tunnel:
+            self.lingering += 1
+
     def close_stream(self, stream: Stream, how: int) -> Exchange | None:
         """Forget a stream, but for how it ended; returns its exchange."""
         self.sender.forget(stream)
+        if stream.state is WE_DONE and not stream.tunnel:
+            self.lingering -= 1
         stream.state = CLOSED
         self.streams.pop(stream.stream_id, None)
         self.closed.note(stream.stream_id, how)
@@ -206,7 +227,10 @@ class Session(Link):
 
     def drop(self, stream: Stream, how: int) -> None:
         """Close a stream that broke; its gateway is told."""
-        exchange = self.close_stream(stream, how)
+        self.part_with(stream, self.close_stream(stream, how))
+
+    def part_with(self, stream: Stream, exchange: Exchange | None) -> None:
+        """Tell the gateway of an exchange that its stream is gone."""
         if exchange is not None and stream.delivered:
             self.keep_cancelled(stream, exchange)
             exchange.lose()
@@ -218,14 +242,13 @@ class Session(Link):
         stream_id = stream.stream_id
         if stream.headed:
             self.sender.write(write_reset(stream_id, CANCEL))
-        else:
-            block = self.sender.coder.code_own(status, b"", 0)
-            self.sender.write(write_field_block(stream_id, block, True, self.sender.max_frame_bytes))
-            if stream.state is OPEN_BOTH:
-                self.sender.write(write_reset(stream_id, NO_ERROR))
-            if stream.exchange is not None:
-                stream.exchange.status = status
-        self.drop(stream, BY_US)
+            self.drop(stream, BY_US)
+            return
+        block = self.sender.coder.code_own(status, b"", 0)
+        self.sender.write(write_field_block(stream_id, block, True, self.sender.max_frame_bytes))
+        if stream.exchange is not None:
+            stream.exchange.status = status
+        self.part_with(stream, self.end_output(stream))
 
     def is_idle(self, stream_id: int) -> bool:
         """Tell whether a stream was never opened, nor ignored (RFC 9113 5.1)."""
@@ -271,7 +294,7 @@ class Session(Link):
         self.end_seen = True
         for stream in list(self.streams.values()):
             exchange = stream.exchange
-            if exchange is None or stream.state is OPEN_BOTH:
+            if exchange is None or stream.state is OPEN_BOTH or self.is_stalled(stream):
                 self.drop(stream, BY_PEER)
             else:
                 exchange.half_closed = True
@@ -356,6 +379,7 @@ class Session(Link):
             self.sender.send_held(streams)
         for stream in streams:
             self.check_stream(stream, now)
+        self.sender.moved = False
 
     def is_late(self, what: int, waiting: bool, limit_s: float) -> bool:
         """Tell whether something has been waited for longer than it may take; `limit_s` zero is for ever."""
@@ -386,8 +410,12 @@ class Session(Link):
         if stream.state is CLOSED:
             return
         limit_s = self.timeouts.write_timeout_s
-        if stream.queued and limit_s and (stream.window_out <= 0 or self.sender.window <= 0):
-            if not stream.stalled_at:
+        if self.is_stalled(stream) and (limit_s or self.end_seen):
+            if self.end_seen:
+                self.drop(stream, BY_PEER)  # whose client cannot open the window any more
+                return
+            if not stream.stalled_at or (stream.window_out > 0 and self.sender.moved):
+                # It is not the client who holds it up when the window of the connection goes to others.
                 stream.stalled_at = now
             elif now - stream.stalled_at >= limit_s:
                 self.sender.write(write_reset(stream.stream_id, CANCEL))
@@ -406,6 +434,10 @@ class Session(Link):
                 stream.seen_at = now
                 stream.body_seen = stream.body_size
 
+    def is_stalled(self, stream: Stream) -> bool:
+        """Tell whether a response waits for the client to open a window."""
+        return bool(stream.queued) and (stream.window_out <= 0 or self.sender.window <= 0)
+
     def keeps_waiting(self, stream: Stream, exchange: Exchange) -> bool:
         """Tell whether a client has reason not to send: what came is not taken, its window is closed, no 100 was sent.
 
@@ -416,7 +448,7 @@ class Session(Link):
         return stream.window_in <= 0 or (stream.engaged and exchange.body_bytes > 0)
 
     def check_lingering(self, stream: Stream, now: float) -> None:
-        """Close a stream whose client does not end a WebSocket that is over."""
+        """Close a stream whose client does not end what is over."""
         if not stream.seen_at:
             stream.seen_at = now
         elif now - stream.seen_at >= self.timeouts.linger_timeout_s:

@@ -14,8 +14,8 @@ from trilithon.wire.response import SentLine
 class StreamState(Enum):
     """Where a stream stands (RFC 9113 5.1); one that is idle or closed has no object.
 
-    A response that ends before its request does is followed by a reset with NO_ERROR (RFC 9113 8.1), so half-closed
-    (local) is what a WebSocket alone comes to, while the client's end is waited for.
+    A response that ends before its request does leaves its stream half-closed (local) for a moment, in which the client
+    may end it; then it is reset with NO_ERROR (RFC 9113 8.1).
     """
 
     OPEN = "open"

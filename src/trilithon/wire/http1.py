@@ -152,7 +152,7 @@ class Http1(Http1Sender):
         terms = self.terms
         if head.method == "CONNECT":
             self.answer(405, ALLOW)
-            self.transport.rejected(405)
+            self.transport.rejected(405, "HTTP/2 is not spoken here")
             return None
         if 0 < terms.limits.max_body_bytes < head.length:
             self.fault(PeerError(413, "body larger than the limit", "RFC 9110 15.5.14"), head.method == "HEAD")
@@ -254,7 +254,7 @@ class Http1(Http1Sender):
                 self.stop(True)  # its response is complete: another one would pass for that of the next request
                 return
             self.answer(error.status, b"", bodiless)
-            self.transport.rejected(error.status)
+            self.transport.rejected(error.status, error.reason)
             return
         if exchange.outbound is FLOWING:
             self.lose()

@@ -49,7 +49,7 @@ cdef class Http2(Session):
     cpdef skip_block(self, Frame frame)
     @cython.locals(priority=int, stream=Stream, exchange=Exchange)
     cpdef open(self, unsigned int stream_id, H2Head head, bint ended)
-    @cython.locals(stream_id="unsigned int")
+    @cython.locals(stream_id="unsigned int", stream=Stream)
     cpdef reject(self, Frame frame, object error)
     cpdef receive_trailers(self, Stream stream, Frame frame)
     @cython.locals(size=Py_ssize_t, stream=Stream, exchange=Exchange, payload=bytes, ended=bint, pieces=list,

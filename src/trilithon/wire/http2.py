@@ -14,7 +14,6 @@ from trilithon.wire.h2_codes import (
     HEADERS,
     INITIAL_WINDOW_SIZE,
     MAX_FRAME_SIZE,
-    NO_ERROR,
     PING,
     PRIORITY_UPDATE,
     PROTOCOL_ERROR,
@@ -48,7 +47,7 @@ from trilithon.wire.h2_guard import (
 )
 from trilithon.wire.h2_head import H2Head, H2HeadReader, check_trailers
 from trilithon.wire.h2_priority import read_priority
-from trilithon.wire.h2_session import LEAVING, NEW, OVER, RETIRE_PING, RETIRING, Session
+from trilithon.wire.h2_session import LEAVING, NEW, OVER, REQUEST_DUE, RETIRE_PING, RETIRING, Session
 from trilithon.wire.h2_stream import BY_END, BY_PEER, BY_US, CLOSED, PEER_DONE, Stream
 from trilithon.wire.hpack import Decoder, HpackError
 from trilithon.wire.response import ALLOW
@@ -244,6 +243,7 @@ class Http2(Session):
         self.streams[stream_id] = stream
         self.opened.append(stream)
         self.requests += 1
+        self.waiting_since[REQUEST_DUE] = 0.0  # however short it is, and seen by no look at the clock
         most = self.terms.max_requests
         if (most and self.requests >= most) or stream_id >= LAST_STREAM_ID:
             self.retire()
@@ -251,15 +251,18 @@ class Http2(Session):
     def reject(self, frame: Frame, error: PeerError) -> None:
         """Refuse what is no request: malformed ones with a stream error (RFC 9113 8.1.1), others with an answer."""
         stream_id = frame.stream_id
-        self.transport.rejected(error.status)
+        self.transport.rejected(error.status, error.reason)
         if error.status == 400:
             raise H2Error(PROTOCOL_ERROR, error.reason, stream_id)
         self.guard.spend(PROVOKED, self.now)
-        self.closed.note(stream_id, BY_US)
         block = self.sender.coder.code_own(error.status, ALLOW if error.status == 405 else b"", 0)
         self.sender.write(write_field_block(stream_id, block, True, self.sender.max_frame_bytes))
-        if not frame.flags & END_STREAM:
-            self.sender.write(write_reset(stream_id, NO_ERROR))
+        if frame.flags & END_STREAM:
+            self.closed.note(stream_id, BY_US)
+        else:
+            stream = self.streams[stream_id] = Stream(self, self.transport, stream_id, 0)
+            stream.window_in = self.limits.h2_stream_window_bytes
+            self.end_output(stream)
 
     def receive_trailers(self, stream: Stream, frame: Frame) -> None:
         """End a body with a trailer section; raises H2Error and HpackError."""
@@ -272,9 +275,13 @@ class Http2(Session):
             if not frame.flags & END_STREAM or stream.tunnel:
                 raise H2Error(PROTOCOL_ERROR, "HEADERS that do not end the stream", stream.stream_id)
             check_trailers(fields)
+            if stream.exchange is None:
+                self.close_stream(stream, BY_END)  # of a request that was answered before it was whole
+                return
         except PeerError as error:
             if error.status == 400:
                 raise H2Error(PROTOCOL_ERROR, error.reason, stream.stream_id) from None
+            stream.state = PEER_DONE
             self.give_up(stream, error.status)
             return
         self.finish_body(stream)
@@ -300,7 +307,7 @@ class Http2(Session):
         payload = frame.payload
         ended = frame.flags & END_STREAM
         if exchange is None:
-            # What a WebSocket that is over for us still sends, until the client has ended it too.
+            # What the client still sends of what is over for us, until it has ended it too.
             if ended:
                 self.close_stream(stream, BY_END)
             elif not payload:
@@ -325,6 +332,8 @@ class Http2(Session):
         if ended:
             self.finish_body(stream)
             return
+        if size != len(payload):
+            self.give_back(stream, exchange)  # padding takes room that no reading of the body would credit
         receiver = exchange.receiver  # held: it may take itself off the exchange, and compiled calls hold no reference
         if receiver is not None:
             receiver.body_arrived()

@@ -151,8 +151,13 @@ class Crew:
             self.runnable.append(exchange)
 
     def is_full(self) -> bool:
-        """Tell whether no further exchange may wait, not even in the place of one whose client has left."""
-        return bool(self.max_queued) and len(self.runnable) >= self.max_queued and not self.drop_left()
+        """Tell whether no further exchange may wait, not even in the place of one whose client has left.
+
+        Those that a free thread is about to take do not wait.
+        """
+        if not self.max_queued:
+            return False
+        return len(self.runnable) >= self.max_queued + self.threads - self.away and not self.drop_left()
 
     def drop_left(self) -> bool:
         """Drop a waiting request whose client has reset its connection; returns whether there was one."""

@@ -178,7 +178,8 @@ class Server:
             gateway = WsgiGateway(
                 loaded.app,
                 options.threads > 1,
-                options.request_buffer_bytes,
+                # A client sends no more than a window before the application reads: half of it has to be enough.
+                min(options.request_buffer_bytes, options.h2_stream_window_bytes // 2),
                 options.environ_table(),
                 options.underscore_fields == "refuse",
             )
