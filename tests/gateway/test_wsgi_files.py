@@ -204,6 +204,13 @@ def test_a_device_without_a_size_is_read() -> None:
     assert (answer.body, answer.complete) == (bytes(100_000), True)
 
 
+@pytest.mark.spec("W-FILE-03")
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="there is no /proc")
+def test_a_file_that_is_made_as_it_is_read_is_read() -> None:
+    answer = answer_of(wrapping(lambda: open("/proc/self/status", "rb")))  # noqa: SIM115
+    assert answer.complete and b"Name:" in answer.body
+
+
 @pytest.mark.spec("W-FILE-03", "W-CL-02")
 @pytest.mark.parametrize("opener", ["file", "BytesIO"])
 def test_a_file_shorter_than_its_length_aborts(opener: str, path: Path) -> None:

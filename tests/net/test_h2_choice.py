@@ -93,3 +93,11 @@ def test_an_upgrade_to_h2c_is_ignored():
         fields = {"Upgrade": "h2c", "Connection": "Upgrade, HTTP2-Settings", "HTTP2-Settings": "AAMAAABkAAQAAP__"}
         answer = client.get(site.url, headers=fields)
         assert (answer.status_code, answer.text) == (200, "0 bytes over 1.1")
+
+
+@INTERFACES
+@pytest.mark.spec("H2-CONN-01")
+def test_without_http2_nobody_speaks_it(interface):
+    with site_of(interface, http2=False) as site, socket.create_connection((site.host, site.port), timeout=5) as client:
+        client.sendall(PREFACE + SETTINGS)
+        assert client.recv(65536).startswith(b"HTTP/1.1 ")

@@ -1,6 +1,7 @@
 """Loading certificates: what is wrong is said with the option, the file and the remedy."""
 
 import logging
+import os
 import ssl
 import subprocess
 import sys
@@ -56,6 +57,9 @@ def site(signed: Signed, tmp_path: Path) -> Path:
     (tmp_path / "half" / "site.crt").write_text(signed.pem)
     (tmp_path / "bare").mkdir()
     (tmp_path / "bare" / "chain.pem").write_text(signed.pem)
+    (tmp_path / "piped").mkdir()
+    for pipe in ("pipe", "piped/site.pem"):
+        os.mkfifo(tmp_path / pipe)
     return tmp_path
 
 
@@ -94,7 +98,22 @@ def test_the_password_can_be_given_itself(site: Path, authority: Authority) -> N
     ("options", "option", "file", "remedy"),
     [
         ({"certfile": "missing.pem"}, "certfile", "missing.pem", "cannot be read: No such file"),
-        ({"certfile": "empty"}, "certfile", "empty", "cannot be read: Is a directory"),
+        ({"certfile": "empty"}, "certfile", "empty", "is no regular file"),
+        ({"certfile": "pipe"}, "certfile", "pipe", "is no regular file"),
+        ({"certfile": "cert.pem", "keyfile": "pipe"}, "keyfile", "pipe", "is no regular file"),
+        (
+            {"certfile": "locked.pem", "keyfile_password_file": "pipe"},
+            "keyfile_password_file",
+            "pipe",
+            "no regular file",
+        ),
+        ({"cert_dir": "piped"}, "cert_dir", "piped/site.pem", "is no regular file"),
+        (
+            {"certfile": "both.pem", "client_certs": "required", "ca_certs": "pipe"},
+            "ca_certs",
+            "pipe",
+            "is no regular file",
+        ),
         ({"certfile": "nothing.pem"}, "certfile", "nothing.pem", "holds no certificate in PEM"),
         ({"certfile": "binary.der"}, "certfile", "binary.der", "holds no certificate in PEM"),
         ({"certfile": "cut.pem"}, "certfile", "cut.pem", "holds no certificate in PEM"),
@@ -103,8 +122,13 @@ def test_the_password_can_be_given_itself(site: Path, authority: Authority) -> N
         ({"certfile": "cert.pem", "keyfile": "gone.key"}, "keyfile", "gone.key", "cannot be read: No such file"),
         ({"certfile": "cert.pem", "keyfile": "cert.pem"}, "certfile", "cert.pem", "holds no private key in PEM"),
         ({"certfile": "cert.pem", "keyfile": "nothing.pem"}, "keyfile", "nothing.pem", "holds no private key in PEM"),
-        ({"certfile": "cert.pem", "keyfile": "broken.key"}, "certfile", "cert.pem", "OpenSSL cannot use"),
-        ({"certfile": "cert.pem", "keyfile": "other.key"}, "keyfile", "other.key", "is not the key of the certificate"),
+        ({"certfile": "cert.pem", "keyfile": "broken.key"}, "certfile", "cert.pem", "is damaged; copy both anew"),
+        (
+            {"certfile": "cert.pem", "keyfile": "other.key"},
+            "keyfile",
+            "other.key",
+            "is not the key of the first",
+        ),
         ({"certfile": "locked.pem"}, "certfile", "locked.pem", "the key has a password; give it with"),
         (
             {"certfile": "locked.pem", "keyfile_password_file": "wrong-word"},

@@ -17,7 +17,7 @@ class H2Options(SocketOptions):
     http2: bool = row(
         True,
         Section.HTTP2,
-        "Offer HTTP/2 to TLS clients by ALPN.",
+        "Speak HTTP/2: offered to TLS clients by ALPN, to others as h2c says.",
     )
     h2c: str = row(
         "auto",

@@ -289,7 +289,8 @@ class Options(WorkerOptions):
     request_buffer_bytes: int = row(
         _BUFFERS.request_buffer_bytes,
         Section.BUFFERS,
-        "A WSGI request body up to this size is complete before the application is called; a larger one streams.",
+        "A WSGI request body up to this size is complete before the application is called; a larger one streams. Over "
+        "HTTP/2 it is half of h2_stream_window_bytes where that is less.",
     )
     read_ahead_bytes: int = row(
         _BUFFERS.read_ahead_bytes,

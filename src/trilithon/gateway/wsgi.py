@@ -267,7 +267,11 @@ class WsgiGateway:
         environ = self.base.copy()
         fill_environ(environ, exchange)
         if exchange.inbound is COMPLETE:
-            environ["wsgi.input"] = BytesIO(exchange.take_body())
+            body = exchange.take_body()
+            environ["wsgi.input"] = BytesIO(body)
+            if body and "CONTENT_LENGTH" not in environ:
+                # It came in chunks or streams without one, and Django, for one, reads no more than is declared.
+                environ["CONTENT_LENGTH"] = str(len(body))
         else:
             environ["wsgi.input"] = InputStream(exchange)
         if self.injected:

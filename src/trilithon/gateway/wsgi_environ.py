@@ -112,7 +112,7 @@ def tls_variables(facts: TlsFacts) -> dict[str, str]:
         error = facts.client_error
         variables["SSL_CLIENT_VERIFY"] = "SUCCESS" if error is None else f"FAILED:{error}"
         variables["SSL_CLIENT_CERT"] = facts.client_chain[0]
-        variables["SSL_CLIENT_S_DN"] = facts.client_name or ""
+        variables["SSL_CLIENT_S_DN"] = as_octets(facts.client_name or "")
     facts.variables = variables
     return variables
 

@@ -62,6 +62,8 @@ class FileWrapper:
             if not stat.S_ISREG(status.st_mode):
                 return None
             position = self.file.tell()
+            if not status.st_size and os.pread(fd, 1, position):
+                return None  # as in /proc: what it holds is made when it is read
             return FileSpan(os.dup(fd), position, max(0, status.st_size - position))
         except (OSError, ValueError):
             return None

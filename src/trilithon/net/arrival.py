@@ -99,11 +99,13 @@ class Arrival(Protocol):
     def read_header(self, header: ProxyHeader, data: bytes) -> bytes | None:
         """Take a PROXY header; returns what follows it. Who may not send one, or sends none, is not answered."""
         if not self.caller.proxied:
-            return self.turn_away("it is no trusted proxy")
+            self.turn_away("it is no trusted proxy")
+            return None
         try:
             rest = header.feed(data)
         except PeerError as error:
-            return self.turn_away(str(error))
+            self.turn_away(str(error))
+            return None
         if rest is None:
             return None
         self.header = None
@@ -117,7 +119,7 @@ class Arrival(Protocol):
         return rest
 
     def turn_away(self, reason: str) -> None:
-        """Close on who has not begun with the PROXY header that is due; the application's log is not theirs to fill."""
+        """Close on who has not begun with the PROXY header that is due."""
         log.debug("no PROXY header from %s: %s", self.caller.client, reason)
         self.transport.abort(False)
 

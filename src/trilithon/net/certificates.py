@@ -9,7 +9,7 @@ from pathlib import Path
 from trilithon.foundation.errors import ConfigError
 from trilithon.foundation.options import Options
 from trilithon.net.self_signed import load_self_signed
-from trilithon.net.tls_contexts import Context, Conversation, Pair, load_pair, make_context
+from trilithon.net.tls_contexts import Context, Conversation, Pair, load_pair, make_context, require_regular
 
 log = logging.getLogger("trilithon.error")
 
@@ -192,6 +192,7 @@ def read_password(options: Options) -> str:
     path = options.keyfile_password_file
     if not path:
         return options.keyfile_password
+    require_regular("keyfile_password_file", path)
     try:
         return Path(path).read_text(encoding="utf-8").partition("\n")[0].rstrip("\r")
     except UnicodeDecodeError:

@@ -1,6 +1,8 @@
 """The contexts of the ssl module: how each is set up, and how a certificate and its key get into one."""
 
+import os
 import ssl
+import stat
 from pathlib import Path
 
 from trilithon.foundation.errors import ConfigError
@@ -13,6 +15,13 @@ DEFAULT_CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
 _VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 _CLIENT_CERTS = {"none": ssl.CERT_NONE, "optional": ssl.CERT_OPTIONAL, "required": ssl.CERT_REQUIRED}
 _IANA_MASK = 0xFFFF
+# What OpenSSL's shorter words mean to who wrote the files.
+_REMEDIES = {
+    "EE_KEY_TOO_SMALL": "its key is too short to be safe; make one of at least 2048 bits for RSA, 256 for ECDSA",
+    "CA_MD_TOO_WEAK": "it is signed with a hash that is not safe any more; have it issued anew",
+    "BAD_END_LINE": "it is cut short; copy the file anew",
+    "BAD_BASE64_DECODE": "it is damaged; copy the file anew",
+}
 
 
 class Conversation(ssl.SSLObject):
@@ -76,6 +85,7 @@ def make_context(options: TlsOptions, alpn: list[str]) -> Context:
 
 
 def _load_authorities(context: Context, path: str) -> None:
+    require_regular("ca_certs", path)
     try:
         context.load_verify_locations(cafile=path)
     except ssl.SSLError:
@@ -113,7 +123,18 @@ def load_pair(context: Context, pair: Pair, password: str) -> Leaf:
     return leaf
 
 
+def require_regular(option: str, path: str) -> None:
+    """Raise ConfigError for what is there and is no regular file: opening a pipe would wait, and stop everybody."""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return  # whoever opens it says why not
+    if not stat.S_ISREG(mode):
+        raise ConfigError(option, path, "is no regular file; it is read more than once, so no pipe will do")
+
+
 def _read(option: str, path: str) -> str:
+    require_regular(option, path)
     try:
         return Path(path).read_text(encoding="latin-1")
     except OSError as fault:
@@ -122,11 +143,16 @@ def _read(option: str, path: str) -> str:
 
 def _explained(fault: ssl.SSLError, pair: Pair, key_option: str, asked: bool, given: bool) -> ConfigError:
     """Put OpenSSL's refusal of a certificate or key in terms of the options."""
-    if fault.reason == "KEY_VALUES_MISMATCH":
-        return ConfigError(key_option, pair.keyfile, f"is not the key of the certificate in {pair.certfile}")
+    if fault.reason in ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED"):
+        remedy = f"is not the key of the first certificate in {pair.certfile}, which has to be the server's own"
+        return ConfigError(key_option, pair.keyfile, remedy)
     if asked and given:
         return ConfigError(key_option, pair.keyfile, "keyfile_password does not open the key")
     if asked:
         return ConfigError(key_option, pair.keyfile, "the key has a password; give it with keyfile_password_file")
-    reason = (fault.reason or str(fault)).replace("_", " ").lower()
+    if fault.reason in _REMEDIES:
+        return ConfigError(pair.option, pair.certfile, _REMEDIES[fault.reason])
+    if fault.reason is None or "PEM" in str(fault):
+        return ConfigError(pair.option, pair.certfile, f"it or its key in {pair.keyfile} is damaged; copy both anew")
+    reason = fault.reason.replace("_", " ").lower()
     return ConfigError(pair.option, pair.certfile, f"OpenSSL cannot use certificate or key: {reason}")

@@ -30,7 +30,6 @@ cdef class Sender:
     cdef readonly bint holding
     cdef bint pumping
     cdef public bint moved
-    cdef public bint moved
 
     cpdef admit(self, Stream stream, Py_ssize_t high_water)
     cpdef write(self, bytes data)

@@ -272,7 +272,7 @@ class Server:
             doorway.proxy_s = options.proxy_timeout_s
         if options.proxy_protocol != "off" or options.forwarded != "none":
             doorway.trusted = options.trusted()
-        doorway.prior_knowledge = options.h2c == "on" or (options.h2c == "auto" and is_local(sock))
+        doorway.prior_knowledge = options.http2 and (options.h2c == "on" or (options.h2c == "auto" and is_local(sock)))
         return doorway
 
     def loop_drained(self) -> None:
