@@ -8,7 +8,7 @@ from typing import Any
 
 from trilithon.testing import Site
 
-from .applications import Message, Receive, Send, StartResponse, lifespan
+from .applications import Message, Receive, Send, StartResponse, lifespan, respond
 from .h2_site import serve_as
 from .tls_client import Trust
 
@@ -40,9 +40,14 @@ def told(size: int, digest: str, version: str, query: str) -> bytes:
 
 
 async def asgi(scope: Message, receive: Receive, send: Send) -> None:
-    """Answer /down/SIZE with content, /trailers with trailers, and anything else with the digest of its body."""
+    """Answer /down/SIZE with content, /trailers with trailers, and anything else with the digest of its body.
+
+    /early/STATUS is answered without having read any.
+    """
     if scope["type"] == "lifespan":
         return await lifespan(receive, send)
+    if scope["path"].startswith("/early/"):
+        return await respond(send, b"early", int(scope["path"][7:]))
     digest, size, more = hashlib.sha256(), 0, True
     while more:
         message = await receive()
@@ -70,7 +75,10 @@ async def asgi(scope: Message, receive: Receive, send: Send) -> None:
 
 
 def wsgi(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
-    """Answer /down/SIZE with content, and anything else with the digest of its body."""
+    """Answer /down/SIZE with content, /early/STATUS at once, and anything else with the digest of its body."""
+    if environ["PATH_INFO"].startswith("/early/"):
+        start_response(environ["PATH_INFO"][7:] + " Early", [("Content-Type", "text/plain")])
+        return [b"early"]
     digest, size = hashlib.sha256(), 0
     while block := environ["wsgi.input"].read(65536):
         digest.update(block)

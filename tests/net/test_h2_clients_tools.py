@@ -68,6 +68,16 @@ def test_curl_gets(place: Place) -> None:
     assert "connection:" not in head.lower()
 
 
+@pytest.mark.spec("H2-STR-13")
+@pytest.mark.parametrize("status", [302, 401])
+@pytest.mark.parametrize("expect", ["Expect:", "Expect: 100-continue"])
+def test_curl_gets_an_answer_that_comes_before_its_upload_is_over(
+    place: Place, uploads: dict[int, Path], status: int, expect: str
+) -> None:
+    words = ["-H", expect, "--data-binary", f"@{uploads[8 * MIB]}", "-w", "%{http_code}"]
+    assert curl(place, f"/early/{status}", *words) == b"early%d" % status
+
+
 @pytest.mark.spec("H2-FLOW-03", "H2-FLOW-06")
 def test_curl_uploads_and_downloads_much(place: Place, uploads: dict[int, Path]) -> None:
     size = 8 * MIB if place.kind.endswith("mixed") else 50 * MIB

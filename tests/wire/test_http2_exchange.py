@@ -14,13 +14,15 @@ from trilithon.wire.h2_codes import (
     MAX_HEADER_LIST_SIZE,
     NO_ERROR,
     NO_RFC7540_PRIORITIES,
+    RST_STREAM,
     SETTINGS,
     WINDOW_UPDATE,
 )
+from trilithon.wire.h2_session import MAX_LINGERING
 from trilithon.wire.response import SentLine
 
 from .h2_bytes import GREETING, PREFACE, cuts, raw
-from .h2_memory import GET, POST, SETTINGS_ACK, Script, answer, content, data, headers, news, start
+from .h2_memory import GET, POST, SETTINGS_ACK, Script, answer, content, data, headers, news, reset, start
 from .inmemory import DATE_LINE
 
 DATE = DATE_LINE[6:-2]
@@ -253,20 +255,63 @@ def test_less_content_than_declared_resets_the_stream():
     assert script.resets() == [(1, 2)]
 
 
-@pytest.mark.spec("H2-STR-13")
-def test_an_early_answer_stops_the_upload_without_an_error():
+@pytest.mark.spec("H2-STR-13", "H2-STR-14")
+def test_an_early_success_stops_the_upload_without_an_error():
     script = Script()
     exchange = script.one(headers(1, POST, end=False))
     answer(exchange, b"enough")
     frames = script.frames()
-    assert [(sent.kind, sent.ended) for sent in frames] == [(HEADERS, False), (DATA, True)]
-    script.send(data(1, bytes(16384)))
-    assert script.linger() == [(1, NO_ERROR)]
+    assert [(sent.kind, sent.ended) for sent in frames] == [(HEADERS, False), (DATA, True), (RST_STREAM, False)]
+    assert frames[-1].code == NO_ERROR
     for _ in range(200):  # more than the connection's window: what is dropped is credited
         script.send(data(1, bytes(16384)))
     assert {sent.kind for sent in script.frames()} == {WINDOW_UPDATE}
     assert exchange.body_bytes == 0
     assert script.alive()
+
+
+@pytest.mark.spec("H2-STR-13", "H2-STR-14")
+def test_an_early_error_can_be_read_before_the_upload_is_stopped():
+    script = Script()
+    exchange = script.one(headers(1, POST, end=False))
+    start(exchange, 403)
+    exchange.end(b"no")
+    assert [(sent.kind, sent.ended) for sent in script.frames()] == [(HEADERS, False), (DATA, True)]
+    for _ in range(200):  # more than both windows: who sends all before looking at the answer can do so
+        script.send(data(1, bytes(16384)))
+    assert {sent.kind for sent in script.frames()} == {WINDOW_UPDATE}
+    assert script.transport.over == [exchange]
+    assert script.linger() == [(1, NO_ERROR)]
+    script.send(data(1, bytes(16384)))
+    assert exchange.body_bytes == 0
+    assert script.alive()
+
+
+@pytest.mark.spec("H2-STR-13")
+@pytest.mark.parametrize(
+    "rest", [data(1, b"12345", end=True), headers(1, [(b"x-sum", b"1")])], ids=["data", "trailers"]
+)
+@pytest.mark.parametrize("status", [200, 413])
+def test_a_client_that_ends_its_request_behind_the_answer_is_not_told_to_stop(rest, status):
+    script = Script()
+    exchange = script.one(headers(1, [*POST, (b"content-length", b"5")], end=False))
+    start(exchange, status)
+    exchange.end(b"early")
+    script.send(rest)
+    assert script.linger() == []
+    assert (script.machine.streams, script.machine.lingering) == ({}, 0)
+    assert script.alive()
+
+
+def test_only_so_many_streams_linger():
+    script = Script()
+    for at in range(MAX_LINGERING + 1):
+        script.one(headers(1 + 2 * at, POST, end=False)).refuse(403)
+    assert script.resets() == [(1 + 2 * MAX_LINGERING, NO_ERROR)]
+    script.send(reset(1))
+    assert script.machine.lingering == MAX_LINGERING - 1
+    assert len(script.linger()) == MAX_LINGERING - 1
+    assert script.machine.lingering == 0
 
 
 def test_trailers_end_a_response():

@@ -29,11 +29,12 @@ cdef class Session(Link):
     @cython.locals(exchange=Exchange, owed="long long")
     cpdef credit(self, Stream stream)
     @cython.locals(owed="long long")
-    cpdef give_back(self, Stream stream, Exchange exchange)
+    cpdef give_back(self, Stream stream, Py_ssize_t held_bytes)
     @cython.locals(exchange=Exchange)
     cpdef sent(self, Stream stream)
     @cython.locals(exchange=Exchange)
     cpdef Exchange end_output(self, Stream stream)
+    cpdef bint may_linger(self, Stream stream, Exchange exchange) except -1
     cpdef linger(self, Stream stream)
     @cython.locals(exchange=Exchange)
     cpdef Exchange close_stream(self, Stream stream, int how)

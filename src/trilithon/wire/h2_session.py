@@ -153,11 +153,11 @@ class Session(Link):
             stream.asked = True
             if exchange.head.expects_continue and not stream.body_size and not stream.headed:
                 self.sender.inform(stream, 100, b"")
-        self.give_back(stream, exchange)
+        self.give_back(stream, exchange.body_bytes)
 
-    def give_back(self, stream: Stream, exchange: Exchange) -> None:
-        """Credit a stream with what it sent and the exchange does not hold any more, once that is worth a frame."""
-        owed = stream.taken - exchange.body_bytes
+    def give_back(self, stream: Stream, held_bytes: int) -> None:
+        """Credit a stream with what came of it and is not held any more, once that is worth a frame."""
+        owed = stream.taken - held_bytes
         if owed * 2 < self.limits.h2_stream_window_bytes:
             return
         if 0 <= stream.length - stream.body_size <= stream.window_in:
@@ -183,19 +183,28 @@ class Session(Link):
         """Close a stream whose last frame is written; returns its exchange.
 
         A client that still sends is told to stop, without an error (RFC 9113 8.1), and what comes is dropped. But not
-        at once: one that meets the reset together with the answer may never look at that, as curl does. Of a WebSocket
-        the client has an end to send as well, and the same moment to do so.
+        at once: one that meets the reset together with the answer may never look at that, as curl does, or waits until
+        it has sent all. Of a WebSocket the client has an end to send as well, and the same moment to do so.
         """
         if stream.state is not OPEN_BOTH:
             return self.close_stream(stream, BY_END)
-        if self.timeouts.linger_timeout_s and (stream.tunnel or self.lingering < MAX_LINGERING):
+        exchange = stream.exchange
+        if self.timeouts.linger_timeout_s and (stream.tunnel or self.may_linger(stream, exchange)):
             self.sender.forget(stream)
-            exchange = stream.exchange
             stream.exchange = None
             self.linger(stream)
             return exchange
         self.sender.write(write_reset(stream.stream_id, NO_ERROR))
         return self.close_stream(stream, BY_US)
+
+    def may_linger(self, stream: Stream, exchange: Exchange | None) -> bool:
+        """Tell whether a client that still sends may go on for a moment.
+
+        Of a success curl has to be told at once, or it goes on for ever, unless it can end its request by itself.
+        """
+        if self.lingering >= MAX_LINGERING:
+            return False
+        return exchange is None or exchange.status >= 300 or 0 <= stream.length - stream.body_size <= stream.window_in
 
     def linger(self, stream: Stream) -> None:
         """Drop what the client still sends on a stream, until it ends it or its time is over."""

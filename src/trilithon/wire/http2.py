@@ -312,6 +312,8 @@ class Http2(Session):
                 self.close_stream(stream, BY_END)
             elif not payload:
                 self.guard.spend(EMPTY_FRAMES, self.now)
+            elif not stream.tunnel:
+                self.give_back(stream, 0)  # some clients look at no answer before all of their request is sent
             return
         if payload:
             stream.body_size += len(payload)
@@ -333,7 +335,7 @@ class Http2(Session):
             self.finish_body(stream)
             return
         if size != len(payload):
-            self.give_back(stream, exchange)  # padding takes room that no reading of the body would credit
+            self.give_back(stream, exchange.body_bytes)  # padding takes room that no reading of the body would credit
         receiver = exchange.receiver  # held: it may take itself off the exchange, and compiled calls hold no reference
         if receiver is not None:
             receiver.body_arrived()
