@@ -12,7 +12,7 @@ from benchmarks.catalogue import ALL_SERVERS
 from benchmarks.servers import Plan
 from trilithon.testing import serve
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.once]
 
 
 answers = itertools.count()

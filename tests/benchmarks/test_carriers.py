@@ -20,7 +20,7 @@ from benchmarks.load import LoadError, ask_once
 from benchmarks.process import running
 from benchmarks.trial import free_port, wait_until
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.once]
 
 CONSTANT = next(case for case in HTTP2_CASES if case.name == "h2c-32-wsgi")
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok"

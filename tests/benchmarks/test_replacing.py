@@ -13,7 +13,7 @@ from benchmarks.replacing_trial import figures_of, with_two
 from benchmarks.servers import Plan, Server
 from benchmarks.traffic import Traffic
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.once]
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 ENOUGH = 6

@@ -7,7 +7,7 @@ import pytest
 
 from trilithon.foundation.options import TABLE
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.once]
 
 SITE = """
     def app(environ, start_response): pass

@@ -2,7 +2,7 @@
 
 import pytest
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.once]
 
 SETTINGS = """
     SECRET_KEY = "only for this test"

@@ -13,7 +13,7 @@ from trilithon.foundation.exit_codes import ExitCode
 from trilithon.foundation.option_row import Kind
 from trilithon.foundation.options import TABLE
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.once]
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "options.md"
 
