@@ -116,5 +116,5 @@ def test_workers_end_when_their_supervisor_is_killed(launch):
     service.send(signal.SIGKILL)
     service.process.wait()
     until(lambda: not [pid for pid in workers if is_alive(pid)], "the workers' end")
-    assert "the supervisor is gone: this worker ends" in service.log
+    service.wait_for("the supervisor is gone: this worker ends")
     assert not children(service.pid)
