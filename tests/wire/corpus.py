@@ -30,7 +30,7 @@ KEYS = {
 }  # fmt: skip
 SEEN_KEYS = {
     "method", "path", "path_asgi", "path_wsgi", "raw_path", "query", "raw_query", "version", "body", "host", "headers",
-    "headers_asgi", "absent", "absent_wsgi",
+    "headers_asgi", "headers_wsgi", "absent", "absent_asgi", "absent_wsgi",
 }  # fmt: skip
 
 
