@@ -200,6 +200,14 @@ def test_a_chunked_body_has_no_length_and_no_coding(size: int) -> None:
     assert environ["wsgi.input_terminated"] is True
 
 
+@pytest.mark.spec("W-ENV-12")
+def test_a_larger_buffer_holds_a_larger_body_over_http1() -> None:
+    application = Keep()
+    with serve(application, request_buffer_bytes=400_000) as site:
+        fetch(site, "/", "POST", fields=[("Transfer-Encoding", "chunked")], body=chunked(b"x" * 300_000))
+    assert application.last["CONTENT_LENGTH"] == "300000"
+
+
 @pytest.mark.spec("W-ENV-13")
 def test_server_name_and_port_without_a_host() -> None:
     application = Keep()

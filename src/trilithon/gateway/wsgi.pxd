@@ -42,6 +42,8 @@ cdef class WsgiGateway:
     cdef public bint streams_over
 
     cpdef bint admit(self, Exchange exchange) except -1
+    @cython.locals(window=Py_ssize_t)
+    cpdef bint has_enough(self, Exchange exchange) except -1
     @cython.locals(call=WsgiCall)
     cpdef run(self, Exchange exchange)
     @cython.locals(environ=dict)

@@ -34,7 +34,7 @@ class BodyGate(Receiver):
     def body_arrived(self) -> None:
         """See Receiver."""
         exchange = self.exchange
-        if exchange.inbound is COMPLETE or exchange.body_bytes >= self.gateway.buffer_bytes:
+        if exchange.inbound is COMPLETE or self.gateway.has_enough(exchange):
             exchange.receiver = None
             self.gateway.start(exchange)
 
@@ -245,10 +245,18 @@ class WsgiGateway:
         if exchange.inbound is not OPEN:
             return exchange.inbound is COMPLETE
         # A client that waits for 100 Continue gets it when the application reads, so the call comes first.
-        if exchange.head.expects_continue or exchange.body_bytes >= self.buffer_bytes:
+        if exchange.head.expects_continue or self.has_enough(exchange):
             return True
         exchange.receiver = BodyGate(self, exchange)
         return False
+
+    def has_enough(self, exchange: Exchange) -> bool:
+        """Tell whether so much of a body is there that the application is to read the rest as it comes.
+
+        A client sends no more than a window before that, so half of one has to be enough.
+        """
+        window = exchange.window_bytes
+        return exchange.body_bytes >= (min(self.buffer_bytes, window // 2) if window else self.buffer_bytes)
 
     def end_streams(self) -> None:
         """The server stops: responses that flow without a declared length end; from any thread."""

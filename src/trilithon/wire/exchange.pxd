@@ -77,6 +77,7 @@ cdef class Exchange:
     cdef public int status
     cdef public bint must_close
     cdef public bint half_closed
+    cdef public Py_ssize_t window_bytes
     cdef public bint ticks
     cdef public double opened_at
     cdef public long long mark

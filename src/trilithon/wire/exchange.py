@@ -233,6 +233,7 @@ class Exchange:
 
     `gateway`, `root_path` and `mounted_at`, the part of it that a mount adds, are set by whoever routed it,
     `connection` and `mark` by whoever received it, `thread` by whoever runs its call: to a gateway they mean nothing.
+    `window_bytes` is what the client may send of the body before any of it is taken, 0 where nothing bounds that.
     `status` is the one that went out, 499 when the client left before any, 0 while there is none. `ticks` is set by
     a receiver that wants `tick` called.
     The gateway reads `head`, `peer` and the body, then calls `respond` once, `write` any number of times and `end`
@@ -260,6 +261,7 @@ class Exchange:
         self.status = 0
         self.must_close = False
         self.half_closed = False
+        self.window_bytes: int = 0
         self.ticks = False
         self.opened_at = 0.0
         self.mark = -1

@@ -239,7 +239,7 @@ class Http2(Session):
             exchange.inbound = COMPLETE
         else:
             stream.length = head.length
-            stream.window_in = self.limits.h2_stream_window_bytes
+            stream.window_in = exchange.window_bytes = self.limits.h2_stream_window_bytes
         self.streams[stream_id] = stream
         self.opened.append(stream)
         self.requests += 1

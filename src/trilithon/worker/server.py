@@ -178,8 +178,7 @@ class Server:
             gateway = WsgiGateway(
                 loaded.app,
                 options.threads > 1,
-                # A client sends no more than a window before the application reads: half of it has to be enough.
-                min(options.request_buffer_bytes, options.h2_stream_window_bytes // 2),
+                options.request_buffer_bytes,
                 options.environ_table(),
                 options.underscore_fields == "refuse",
             )
