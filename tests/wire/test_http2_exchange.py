@@ -3,6 +3,7 @@
 import pytest
 
 from trilithon.foundation.errors import AppValueError, ClientDisconnected
+from trilithon.foundation.limits import MessageLimits
 from trilithon.wire.exchange import Inbound, Outbound
 from trilithon.wire.h2_codes import (
     ACK,
@@ -299,7 +300,21 @@ def test_a_client_that_ends_its_request_behind_the_answer_is_not_told_to_stop(re
     exchange.end(b"early")
     script.send(rest)
     assert script.linger() == []
-    assert (script.machine.streams, script.machine.lingering) == ({}, 0)
+    assert (script.machine.streams, script.machine.lingering()) == ({}, 0)
+    assert script.alive()
+
+
+@pytest.mark.spec("H2-STR-13")
+def test_too_many_trailers_behind_an_early_error_end_the_stream_and_are_not_answered():
+    script = Script(message=MessageLimits(max_trailer_fields=1))
+    trailers = headers(1, [(b"a", b"1"), (b"b", b"2")])
+    script.one(headers(1, POST, end=False)).refuse(403)
+    refused = [(b":method", b"CONNECT"), (b":authority", b"a.test:80")]
+    script.send(headers(3, refused, end=False))
+    script.frames()
+    script.send(trailers, headers(3, [(b"a", b"1"), (b"b", b"2")]))
+    assert script.frames() == []
+    assert (script.machine.streams, script.machine.lingering()) == ({}, 0)
     assert script.alive()
 
 
@@ -309,9 +324,9 @@ def test_only_so_many_streams_linger():
         script.one(headers(1 + 2 * at, POST, end=False)).refuse(403)
     assert script.resets() == [(1 + 2 * MAX_LINGERING, NO_ERROR)]
     script.send(reset(1))
-    assert script.machine.lingering == MAX_LINGERING - 1
+    assert script.machine.lingering() == MAX_LINGERING - 1
     assert len(script.linger()) == MAX_LINGERING - 1
-    assert script.machine.lingering == 0
+    assert script.machine.lingering() == 0
 
 
 def test_trailers_end_a_response():

@@ -17,7 +17,6 @@ cdef class Session(Link):
     cdef readonly dict streams
     cdef readonly ClosedStreams closed
     cdef readonly set cancelled
-    cdef public int lingering
     cdef public unsigned int last_id
     cdef public long long window_in
     cdef public long long taken
@@ -35,7 +34,8 @@ cdef class Session(Link):
     @cython.locals(exchange=Exchange)
     cpdef Exchange end_output(self, Stream stream)
     cpdef bint may_linger(self, Stream stream, Exchange exchange) except -1
-    cpdef linger(self, Stream stream)
+    @cython.locals(count=int, stream=Stream)
+    cpdef int lingering(self) except -1
     @cython.locals(exchange=Exchange)
     cpdef Exchange close_stream(self, Stream stream, int how)
     cpdef keep_cancelled(self, Stream stream, Exchange exchange)

@@ -85,7 +85,6 @@ class Session(Link):
         self.streams: dict[int, Stream] = {}
         self.closed = ClosedStreams()
         self.cancelled: set[Exchange] = set()
-        self.lingering: int = 0
         self.last_id: int = 0
         self.window_in: int = 0
         self.taken: int = 0
@@ -192,7 +191,8 @@ class Session(Link):
         if self.timeouts.linger_timeout_s and (stream.tunnel or self.may_linger(stream, exchange)):
             self.sender.forget(stream)
             stream.exchange = None
-            self.linger(stream)
+            stream.state = WE_DONE
+            stream.seen_at = 0.0
             return exchange
         self.sender.write(write_reset(stream.stream_id, NO_ERROR))
         return self.close_stream(stream, BY_US)
@@ -202,22 +202,21 @@ class Session(Link):
 
         Of a success curl has to be told at once, or it goes on for ever, unless it can end its request by itself.
         """
-        if self.lingering >= MAX_LINGERING:
+        if self.lingering() >= MAX_LINGERING:
             return False
         return exchange is None or exchange.status >= 300 or 0 <= stream.length - stream.body_size <= stream.window_in
 
-    def linger(self, stream: Stream) -> None:
-        """Drop what the client still sends on a stream, until it ends it or its time is over."""
-        stream.state = WE_DONE
-        stream.seen_at = 0.0
-        if not stream.tunnel:
-            self.lingering += 1
+    def lingering(self) -> int:
+        """Count the streams whose clients still send behind the answer, WebSockets aside."""
+        count = 0
+        for stream in self.streams.values():
+            if stream.state is WE_DONE and not stream.tunnel:
+                count += 1
+        return count
 
     def close_stream(self, stream: Stream, how: int) -> Exchange | None:
         """Forget a stream, but for how it ended; returns its exchange."""
         self.sender.forget(stream)
-        if stream.state is WE_DONE and not stream.tunnel:
-            self.lingering -= 1
         stream.state = CLOSED
         self.streams.pop(stream.stream_id, None)
         self.closed.note(stream.stream_id, how)

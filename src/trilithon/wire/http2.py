@@ -275,16 +275,17 @@ class Http2(Session):
             if not frame.flags & END_STREAM or stream.tunnel:
                 raise H2Error(PROTOCOL_ERROR, "HEADERS that do not end the stream", stream.stream_id)
             check_trailers(fields)
-            if stream.exchange is None:
-                self.close_stream(stream, BY_END)  # of a request that was answered before it was whole
-                return
         except PeerError as error:
             if error.status == 400:
                 raise H2Error(PROTOCOL_ERROR, error.reason, stream.stream_id) from None
-            stream.state = PEER_DONE
-            self.give_up(stream, error.status)
-            return
-        self.finish_body(stream)
+            if stream.exchange is not None:
+                stream.state = PEER_DONE
+                self.give_up(stream, error.status)
+                return
+        if stream.exchange is None:
+            self.close_stream(stream, BY_END)  # of a request that was answered before it was whole
+        else:
+            self.finish_body(stream)
 
     def receive_data(self, frame: Frame) -> None:
         """Take a piece of a body; raises H2Error."""
