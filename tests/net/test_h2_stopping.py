@@ -94,6 +94,32 @@ def test_a_client_that_does_not_answer_keeps_nobody_waiting(kind: str) -> None:
 
 @KINDS
 @pytest.mark.spec("H2-CONN-09")
+def test_a_server_that_others_replace_goes_in_two_steps_behind_an_answer(kind: str) -> None:
+    held = Held(kind)
+    with (
+        serve_as(kind, held.asgi, held.wsgi, idle_grace_s=LONG_S, linger_timeout_s=LONG_S) as site,
+        Peer((site.host, site.port), acknowledges=False) as peer,
+    ):
+        peer.send(SETTINGS_ACK, headers(1, GET))
+        assert peer.response(1) == (200, b"done /")
+        site.server.retire()
+        peer.send(headers(3, HELD))
+        held.wait_started(2)
+        assert goodbyes(peer) == []
+        held.release.set()
+        assert peer.response(3) == (200, b"done /held")
+        assert next_goodbye(peer) == (LAST_ID, NO_ERROR)
+        question = peer.until(lambda sent: sent.kind == PING and not sent.flags & ACK)
+        # On its way since before the client could know.
+        peer.send(headers(5, GET))
+        assert peer.response(5) == (200, b"done /")
+        peer.send(ping(question.payload, ack=True))
+        peer.to_end()
+        assert goodbyes(peer) == [(LAST_ID, NO_ERROR), (5, NO_ERROR)]
+
+
+@KINDS
+@pytest.mark.spec("H2-CONN-09")
 def test_an_idle_client_is_let_go_at_once(kind: str) -> None:
     held = Held(kind)
     with (

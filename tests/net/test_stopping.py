@@ -53,6 +53,25 @@ def test_an_idle_connection_ends_at_once_and_a_running_request_finishes(interfac
         assert b"close" in reply.options
 
 
+@pytest.mark.spec("H1-CON-10")
+@INTERFACES
+def test_a_client_that_has_just_connected_is_answered(interface: str) -> None:
+    held = Held(interface)
+    with (
+        serve(held.application, graceful_timeout_s=30.0) as site,
+        Client(site.host, site.port) as newcomer,
+        Client(site.host, site.port) as other,
+    ):
+        other.send(GET)
+        assert other.replies([], count=1)[0].status == 200  # so those before it are accepted too
+        site.server.stop()
+        assert seconds_to_end(other) < WITHIN_S
+        newcomer.send(GET)
+        (reply,) = newcomer.replies([])
+        assert (reply.status, reply.body) == (200, b"done /")
+        assert b"close" in reply.options
+
+
 def refuses(host: str, port: int) -> bool:
     """Tell whether nobody takes connections any more."""
     try:

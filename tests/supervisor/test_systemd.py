@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
+from load import Load
 from service import SOURCE, until
 from service_manager import Manager, activation
 
@@ -68,11 +69,11 @@ def activate(launch, write):
     """Return a function that starts a service on given sockets."""
     write({"telling.py": TELLING})
 
-    def start(sockets, *arguments, variables=None, **told):
+    def start(sockets, *arguments, app="telling:app", variables=None, **told):
         command, fds = activation(sockets, **told)
         try:
             options = {"pass_fds": fds, "command": command, "free_port": False, **(variables or {})}
-            return launch("telling:app", *arguments, **options)
+            return launch(app, *arguments, **options)
         finally:
             for fd in fds:
                 os.close(fd)
@@ -114,6 +115,18 @@ class TestSockets:
         with socket.create_connection(sock.getsockname(), timeout=40) as waiting:
             activate([sock])
             assert ask(waiting)[0] == 200
+
+    @pytest.mark.parametrize("app", ["pids:wsgi", "pids:app"])
+    def test_no_client_that_connects_meanwhile_is_lost(self, activate, held, app):
+        sock = held()
+        service = activate([sock], "--workers", "2", app=app)
+        with Load(sock.getsockname()[1], steady=0, slow=0, streams=0, fresh=6) as load:
+            for _ in range(6):
+                assert service.stop() == 0
+                service = activate([sock], "--workers", "2", app=app)
+                service.after("serves")
+                load.wait_for_more(50)
+        assert load.lost == []
 
     def test_a_reload_keeps_them(self, activate, held):
         sock = held()

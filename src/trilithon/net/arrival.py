@@ -169,6 +169,10 @@ class Arrival(Protocol):
             log.debug("%s did not show in time what it speaks", self.caller.client)
             self.transport.abort(False)
 
+    def is_new(self) -> bool:
+        """Tell that the client has not shown itself; see Protocol."""
+        return True
+
     def retire(self) -> None:
         """Close at once: nothing was asked yet; see Protocol."""
         self.transport.finish(False)

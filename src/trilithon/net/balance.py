@@ -147,8 +147,9 @@ class Balancer:
 
     def place(self, listener: Listener, sock: socket.socket, address: Any) -> bool:
         """Find the worker that an accepted connection goes to; returns False when that is this one."""
-        if not self.neighbours:
-            return False
+        terms = self.engines[0].terms
+        if not self.neighbours or (terms.closing and not terms.patient):
+            return False  # those who are told to stop all stop at the same time
         if not self.candidates:
             self.find_candidates()
         best = min(self.candidates, key=claim)
@@ -233,6 +234,13 @@ class Balancer:
         cells.write(COLLECTED, cells.read(COLLECTED) + 1)
         for _ in parcels:
             self.slot.took()
+
+    def recall(self, engine: Engine) -> None:
+        """Take back what workers that stop too have left in their mailboxes: they collect no more; see Steward."""
+        for neighbour in self.neighbours.values() if engine is self.engines[0] else ():
+            if neighbour.sent and self.scoreboard.slot(neighbour.slot).state is not WorkerState.READY:
+                neighbour.sent = 0
+                self.admit(neighbour.take_back())
 
     def admit(self, parcels: list[Parcel]) -> None:
         """Serve connections here."""

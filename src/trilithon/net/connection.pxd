@@ -39,6 +39,7 @@ cdef class Connection(Outlet):
     cdef bint clogged
     cdef public object lock
     cdef object timed
+    cdef readonly double born_at
     cdef readonly double read_deadline
     cdef readonly double write_deadline
     cdef double window_start

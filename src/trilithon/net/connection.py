@@ -103,8 +103,8 @@ class Connection(Outlet):
         self.clogged = False
         self.lock: threading.RLock | None = None
         self.timed = IDLE
-        self.read_deadline = 0.0
-        self.write_deadline = 0.0
+        self.born_at = owner.now
+        self.read_deadline = self.write_deadline = 0.0
         self.window_start = 0.0
         self.window_bytes = 0
         self.lingered_bytes = 0

@@ -18,7 +18,7 @@ from trilithon.net.certificates import TlsStore
 from trilithon.net.connection import Connection, Owner
 from trilithon.net.life import CLOSED
 from trilithon.net.listener import Entrance, Listener
-from trilithon.net.poller import ERROR, HANGUP, READ, open_poller
+from trilithon.net.poller import ERROR, HANGUP, READ, open_bell, open_poller
 from trilithon.net.shared_stream import SharedStream
 from trilithon.net.tempo import Tempo
 from trilithon.wire.exchange import Exchange
@@ -38,6 +38,8 @@ MAX_VOLUME_BYTES = 262144
 # and 10.2 without a bound.
 MAX_EXCHANGES = 31
 MIN_EVENTS = 1
+# A client that has just connected is about to ask; one that is silent for longer has connected ahead.
+NEWCOMER_S = 1.0
 
 
 class Journal(Protocol):
@@ -69,6 +71,9 @@ class Steward(Protocol):
 
     def dispatch(self) -> None:
         """Hand over what was placed; called behind every batch of accepted connections."""
+
+    def recall(self, engine: "Engine") -> None:
+        """Serve what was handed over to workers that leave too, and that they have not taken."""
 
 
 class Engine(Owner):
@@ -428,16 +433,18 @@ class Engine(Owner):
         self.stop_listening()
 
     def stop_waiting(self) -> None:
-        """Close idle connections, those behind `part` too."""
+        """Close idle connections, those behind `part` too; newcomers when this is called again later."""
         self.terms.patient = False
         self.stop_listening()
 
     def stop_listening(self) -> None:
         """Accept no more, make every response the last one of its connection, and part with idle ones."""
+        self.terms.closing = True
         for listener in self.listeners.values():
             listener.close()
         self.listeners.clear()
-        self.terms.closing = True
+        if self.steward is not None:
+            self.steward.recall(self)
         for connection in list(self.connections.values()):
             self.retire(connection)
 
@@ -446,7 +453,8 @@ class Engine(Owner):
         if connection.owner is self and not connection.busy and not self.terms.patient:
             if connection.protocol.phase is IDLE:
                 connection.ready(READ)  # a request that has come already is answered
-            connection.retire()
+            if not (connection.protocol.is_new() and time.monotonic() - connection.born_at < NEWCOMER_S):
+                connection.retire()
 
     def close(self) -> None:
         """Close everything at once."""
@@ -487,14 +495,3 @@ def sweep_interval(limits: Limits) -> float:
         if seconds
     ]
     return min(1.0, max(0.05, min(used, default=4.0) / 4))
-
-
-def open_bell() -> tuple[int, int]:
-    """Return the reading and the writing descriptor of something other threads can ring."""
-    if hasattr(os, "eventfd"):
-        fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        return fd, fd
-    reading, writing = os.pipe()
-    os.set_blocking(reading, False)
-    os.set_blocking(writing, False)
-    return reading, writing

@@ -1,5 +1,6 @@
 """Readiness of descriptors: epoll where there is one, kqueue or poll elsewhere, all with epoll's shape."""
 
+import os
 import select
 import sys
 from typing import Protocol
@@ -92,3 +93,14 @@ def open_poller() -> Poller:
     if sys.platform == "linux":
         return select.epoll()
     return KqueuePoller()
+
+
+def open_bell() -> tuple[int, int]:
+    """Return the reading and the writing descriptor of something that other threads can ring, to wake a poll."""
+    if hasattr(os, "eventfd"):
+        fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        return fd, fd
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)
+    os.set_blocking(writing, False)
+    return reading, writing

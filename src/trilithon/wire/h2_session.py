@@ -339,8 +339,8 @@ class Session(Link):
     def part(self) -> None:
         """Close a connection that is not needed any more."""
         if self.terms.patient and self.standing is SERVING and self.last_id and not self.streams:
-            # Nothing is under way: what crosses this on its way was not looked at and may be sent again.
-            self.leave()
+            # Not before nothing is under way: to clients of a common library any GOAWAY is the end of all streams.
+            self.retire()
             return
         if self.streams or not (self.standing is LEAVING or self.client_leaves or self.end_seen):
             return

@@ -304,6 +304,10 @@ class Http1(Http1Sender):
             self.phase = OVER
             self.transport.finish(False)
 
+    def is_new(self) -> bool:
+        """Tell whether no request has begun to come; see Protocol."""
+        return self.phase is IDLE and not self.requests
+
     # The application reads.
 
     def want_body(self, exchange: Exchange) -> None:

@@ -21,4 +21,5 @@ cdef class Protocol(Carrier):
     cpdef time_out(self)
     cpdef look(self, double now)
     cpdef retire(self)
+    cpdef bint is_new(self) except -1
     cpdef list open_exchanges(self)

@@ -57,6 +57,10 @@ class Protocol(Carrier):
     def retire(self) -> None:
         """The server stops: take no further request, and end the connection behind what is under way; idempotent."""
 
+    def is_new(self) -> bool:
+        """Tell whether the client has just come, and is to be waited for even if the server stops."""
+        return False
+
     def open_exchanges(self) -> list[Exchange]:
         """Return the exchanges that are open now."""
         return [self.exchange] if self.exchange is not None else []

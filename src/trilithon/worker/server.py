@@ -24,7 +24,7 @@ from trilithon.net.arrival import Doorway
 from trilithon.net.balance import Balancer
 from trilithon.net.binding import SocketFile, bind_all, is_local, socket_files, spell
 from trilithon.net.certificates import TlsStore, open_store
-from trilithon.net.engine import Engine
+from trilithon.net.engine import NEWCOMER_S, Engine
 from trilithon.net.mailbox import Neighbour
 from trilithon.wire.exchange import Exchange, describe
 from trilithon.wire.forwarded import Forwarding
@@ -302,6 +302,7 @@ class Server:
                 gateway.stopping = True
                 gateway.on_ended = self.call_ended
         is_patient = now < self.idle_until
+        stop_at = self.idle_until if is_patient else now + NEWCOMER_S
         for driver in self.drivers():
             if is_patient:
                 driver.part()
@@ -312,8 +313,9 @@ class Server:
             if self.is_drained():
                 break
             now = time.monotonic()
-            if is_patient and now >= self.idle_until:
+            if now >= (min(stop_at, self.idle_until) if is_patient else stop_at):
                 is_patient = False
+                stop_at = now + NEWCOMER_S
                 for driver in self.drivers():
                     driver.stop()
                 continue
@@ -324,7 +326,7 @@ class Server:
             if now >= deadline:
                 await self.cut()
                 break
-            next_step = min(deadline, streams_until, self.idle_until if is_patient else math.inf)
+            next_step = min(deadline, streams_until, stop_at)
             try:
                 await asyncio.wait_for(self.emptied.wait(), next_step - now)
             except TimeoutError:
