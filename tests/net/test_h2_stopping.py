@@ -1,5 +1,6 @@
 """HTTP/2 connections come to an end: the server stops, a connection has served enough, a client leaves."""
 
+import socket
 import time
 
 import pytest
@@ -41,6 +42,17 @@ def next_goodbye(peer: Peer) -> tuple[int, int]:
     while len(goodbyes(peer)) == before:
         assert peer.take() is not None, peer.told()
     return goodbyes(peer)[-1]
+
+
+def await_refusal(host: str, port: int) -> None:
+    """Wait until nobody is let in any more."""
+    deadline = time.monotonic() + DEADLINE_S
+    while time.monotonic() < deadline:
+        try:
+            socket.create_connection((host, port), DEADLINE_S).close()
+        except ConnectionError:
+            return
+    raise AssertionError("the server still takes connections")
 
 
 @KINDS
@@ -103,6 +115,7 @@ def test_a_server_that_others_replace_goes_in_two_steps_behind_an_answer(kind: s
         peer.send(SETTINGS_ACK, headers(1, GET))
         assert peer.response(1) == (200, b"done /")
         site.server.retire()
+        await_refusal(site.host, site.port)
         peer.send(headers(3, HELD))
         held.wait_started(2)
         assert goodbyes(peer) == []
