@@ -173,6 +173,8 @@ def test_text_becomes_a_value(name, text, value):
         ("max_body_bytes", "64 cows"),
         ("max_body_bytes", "1.5M"),
         ("max_body_bytes", "-1"),
+        ("workers", "-1"),
+        ("workers", "129"),
         ("max_body_bytes", ""),
         ("write_timeout_s", "soon"),
         ("write_timeout_s", "1e3"),

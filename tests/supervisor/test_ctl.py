@@ -29,6 +29,8 @@ WORKER = {
     "in_flight": 4,
     "queued": 0,
     "connections": {"all": 13, "http1": 10, "http2": 2, "websocket": 0},
+    "bytes_received": 6000,
+    "bytes_sent": 3 << 40,
     "rss_bytes": 52428800,
     "loop_lag_s": 0.00042,
     "p50_s": 0.0021,
@@ -91,9 +93,12 @@ def test_status_is_a_table(stage, tmp_path):
     assert lines[0] == "trilithon 1.2, supervisor 99, up 2d7h, reloading, workers: 1 of 2, replaced: 1"
     assert lines[1] == "listening: 127.0.0.1:8000"
     assert " ".join(lines[3].split()) == (
-        "worker pid state gen age requests active queued connections memory lag p50 p99"
+        "worker pid state gen age requests active queued connections in out memory lag p50 p99"
     )
-    assert " ".join(lines[4].split()) == "2 4711 ready 3 1h2m 1234567 4 0 13 http1:10 http2:2 50M 420us 2.1ms 250ms"
+    assert (
+        " ".join(lines[4].split())
+        == "2 4711 ready 3 1h2m 1234567 4 0 13 http1:10 http2:2 6K 3.0T 50M 420us 2.1ms 250ms"
+    )
     assert lines[6:] == ["worker 2 leaves: reload", "1m5s ago: worker 1 (pid 8) ended by SIGKILL"]
 
 
@@ -107,7 +112,7 @@ def test_status_may_be_json(stage, tmp_path):
 
 def test_a_table_of_little(tmp_path):
     assert table({}) == "trilithon -, supervisor -, up -, -, workers: 0 of 0, replaced: 0"
-    assert table({"workers": [{}]}).splitlines()[-1].split() == ["-"] * 8 + ["0"] + ["-"] * 4
+    assert table({"workers": [{}]}).splitlines()[-1].split() == ["-"] * 8 + ["0"] + ["-"] * 6
 
 
 @pytest.mark.parametrize(
@@ -124,6 +129,7 @@ def test_a_table_of_little(tmp_path):
         (size(1023), "1023B"),
         (size(2048), "2K"),
         (size(5 << 30), "5.0G"),
+        (size(3 << 40), "3.0T"),
     ],
 )
 def test_quantities_have_units(written, text):
@@ -160,6 +166,11 @@ def test_no_socket_is_a_fault_of_the_command_line(tmp_path):
 
     assert (code, out) == (2, "")
     assert "--control-socket PATH" in err and "TRILITHON_CONTROL_SOCKET" in err and "Traceback" not in err
+
+
+def test_what_is_no_socket(tmp_path):
+    (tmp_path / "control").write_text("")
+    assert ctl(tmp_path, "--socket", "control", "reload") == (6, "", "trilithon: control: this is no socket\n")
 
 
 def test_the_socket_of_a_dead_server(tmp_path):

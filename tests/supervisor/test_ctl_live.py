@@ -91,6 +91,7 @@ def test_status_tells_what_workers_do(serve, ctl, target):
     for worker in found["workers"]:
         assert worker["state"] == "ready" and worker["generation"] == 1
         assert 0 < worker["rss_bytes"] < 1 << 30
+        assert worker["bytes_sent"] > worker["bytes_received"] > 0 or not worker["requests"]
         assert 0 <= worker["age_s"] <= found["supervisor"]["uptime_s"]
     rows = [line.split() for line in text.splitlines() if " ready " in line]
     assert [int(row[1]) for row in rows] == service.children()
@@ -152,6 +153,9 @@ def test_scale(serve, ctl):
     for arguments in ("0", "-2"):
         code, _, err = ctl("scale", arguments)
         assert code == 6 and "at least one worker" in err
+    code, _, err = ctl("scale", "129")
+    assert code == 6 and "128 workers are the most" in err
+    assert len(service.children()) == 2
     assert service.stop() == 0
 
 

@@ -2,9 +2,12 @@
 
 import os
 import signal
+import socket
+import time
 
 import pytest
 from service import children, is_alive, until
+from upgrading import GATED, Gate
 
 pytestmark = pytest.mark.real
 
@@ -32,8 +35,29 @@ def test_workers_serve_and_a_stop_ends_them_all(launch, target):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT])
 def test_other_signals_stop_too(launch, number):
     service = launch("pids:app", "--workers", "2").started()
-    assert service.stop(number) == 0
+    assert service.stop(number) == (131 if number == signal.SIGQUIT else 0)
     assert "ERROR" not in service.log
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_second_signal_ends_at_once_with_its_own_code(launch, write, number, code):
+    write({"stuck.py": STUCK})
+    service = launch("stuck:app", "--workers", "1", "--graceful-timeout", "0", "--hang-timeout", "0").started()
+    with socket.create_connection(("127.0.0.1", service.port)) as client:
+        client.sendall(b"GET / HTTP/1.1\r\nHost: site\r\n\r\n")
+        service.wait_for("WARNING the call has begun")
+        service.send(number)
+        service.wait_for("INFO stopping")
+        assert service.stop(number) == code
+
+
+STUCK = """
+import logging, threading
+
+def app(environ, start_response):
+    logging.getLogger("trilithon.error").warning("the call has begun")
+    threading.Event().wait()
+"""
 
 
 def test_a_reload_replaces_every_worker_by_the_new_code(launch, write, target):
@@ -88,6 +112,50 @@ def test_more_and_fewer_workers(launch):
         pids_of(service, count)
     assert service.get()[0] == 200
     assert service.stop() == 0
+
+
+@pytest.fixture
+def reloading(launch, write, tmp_path):
+    """A service of two workers in the middle of a reload: its last new worker imports until `let_go` is called."""
+    gate = Gate(tmp_path)
+    service = launch("pids:app", "--workers", "2").started()
+    service.before = pids_of(service, 2)
+    os.rename(tmp_path / "pids.py", tmp_path / "pids2.py")
+    write({"pids.py": GATED.replace("pids", "pids2")})
+    service.send(signal.SIGHUP)
+    os.close(gate.wait_for_visitor())
+    until(lambda: service.before[0] not in service.children(), "the end of the first old worker")
+    shut = gate.wait_for_visitor()
+
+    def let_go():
+        os.unlink(gate.path)
+        write({"gate": ""})  # whoever comes now finds it open
+        os.close(shut)
+        service.after("INFO reloaded")
+
+    service.let_go = let_go
+    return service
+
+
+def test_one_worker_fewer_while_a_reload_is_under_way(reloading):
+    reloading.send(signal.SIGTTOU)
+    reloading.after("1 worker is wanted")
+    until(lambda: reloading.before[1] not in reloading.children(), "the end of the second old worker")
+    reloading.let_go()
+    (left,) = pids_of(reloading, 1)
+    assert left not in reloading.before
+    assert int(reloading.get()[1]) == left
+    assert reloading.stop() == 0
+
+
+def test_an_old_worker_that_dies_while_its_successor_starts(reloading):
+    os.kill(reloading.before[1], signal.SIGKILL)
+    delay_s = float(reloading.after("ended by SIGKILL; another one starts in (.*) s")[1])
+    due = time.monotonic() + 2 * delay_s
+    until(lambda: time.monotonic() > due, "the end of the back-off")
+    reloading.let_go()
+    assert not set(pids_of(reloading, 2)) & set(reloading.before)
+    assert reloading.stop() == 0
 
 
 def test_a_killed_worker_is_replaced(launch, target):

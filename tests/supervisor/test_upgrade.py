@@ -8,7 +8,7 @@ import sys
 import pytest
 from load import Load
 from service import SOURCE, children, until
-from upgrading import GATED, Gate, ask_unix, end, upgrade, upgraded, wait_gone
+from upgrading import GATED, Gate, ask_unix, ctl, end, is_gone, upgrade, upgraded, wait_gone
 
 pytestmark = pytest.mark.real
 
@@ -196,8 +196,33 @@ def test_a_stop_ends_the_program_that_is_starting_too(launch, write, tmp_path, n
     write({"pids.py": GATED.replace("pids", "pids2")})
     service.send(signal.SIGUSR2)
     shut = gate.wait_for_visitor()
-    assert service.stop(number) == 0
+    assert service.stop(number) == (131 if number == signal.SIGQUIT else 0)
     os.close(shut)
+
+
+def test_a_stop_by_command_ends_the_program_that_is_starting_too(launch, write, tmp_path):
+    gate = Gate(tmp_path)
+    service = launch("pids:app", "--workers", "1", "--control-socket", "control").started()
+    workers = service.children()
+    os.rename(tmp_path / "pids.py", tmp_path / "pids2.py")
+    write({"pids.py": GATED.replace("pids", "pids2")})
+    service.send(signal.SIGUSR2)
+    shut = gate.wait_for_visitor()
+    (pid,) = set(service.children()) - set(workers)
+    assert ctl(tmp_path, "stop") == (0, "stopped\n", "")
+    assert is_gone(pid)
+    assert service.end() == 0
+    os.close(shut)
+
+
+def test_a_new_program_has_as_many_workers_as_were_asked_for_last(launch):
+    service = launch("pids:app", "--workers", "1").started()
+    service.send(signal.SIGTTIN)
+    service.after("2 workers are wanted")
+    until(lambda: len(service.children()) == 2, "two workers")
+    pid = upgrade(service)
+    assert len(children(pid)) == 2
+    end(service, pid)
 
 
 def test_a_new_program_goes_on_when_the_old_one_is_killed_meanwhile(launch, write, tmp_path):

@@ -1,35 +1,63 @@
 """The ways back from an upgrade: by a signal, by a command, and by itself when the new program dies."""
 
+import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 
 import pytest
 from load import Load
 from service import children, until
-from upgrading import GATED, Gate, ask_unix, end, upgrade, wait_gone
+from tests.proxies.front import free_port
+from upgrading import GATED, Gate, ask_unix, ctl, end, upgrade, wait_gone
 
 pytestmark = [pytest.mark.real, pytest.mark.once]
+
+
+def moving(launch, write, tmp_path):
+    """Start a service whose bind address, in its file of options, is then changed; return it and the new address."""
+    old, new = free_port(), free_port()
+    text = 'bind = ["127.0.0.1:{}"]\nworkers = 1\ncontrol_socket = "control"\n'
+    write({"options.toml": text.format(old)})
+    service = launch("pids:app", "--config", "options.toml", free_port=False).started()
+    write({"options.toml": text.format(new)})
+    assert ctl(tmp_path, "reload")[0] == 0
+    service.wait_for("bind has changed")
+    assert ctl(tmp_path, "upgrade")[0] == 0
+    assert addresses(tmp_path) == [f"127.0.0.1:{new}"]
+    return service, old, new
+
+
+def addresses(directory):
+    """Return where is listened, as the control socket tells."""
+    return json.loads(ctl(directory, "status", "--json")[1])["supervisor"]["addresses"]
+
+
+def test_the_way_back_leads_to_the_old_address_behind_a_reload(launch, write, tmp_path):
+    service, old, _ = moving(launch, write, tmp_path)
+    assert ctl(tmp_path, "rollback") == (0, "rolled back\n", "")
+    assert addresses(tmp_path) == [f"127.0.0.1:{old}"]
+    assert service.get()[0] == 200
+    assert service.stop() == 0
+
+
+def test_an_address_that_is_taken_meanwhile_is_no_way_back(launch, write, tmp_path):
+    service, old, new = moving(launch, write, tmp_path)
+    with socket.create_server(("127.0.0.1", old)):
+        code, _, err = ctl(tmp_path, "rollback")
+        assert code == 6 and f"127.0.0.1:{old}" in err
+        service.port = new
+        assert service.get()[0] == 200
+    assert ctl(tmp_path, "rollback") == (0, "rolled back\n", "")
+    service.port = old
+    assert service.get()[0] == 200
+    assert service.stop() == 0
 
 
 @pytest.fixture(params=["pids:app", "pids:wsgi"])
 def target(request):
     """The application, over both interfaces."""
     return request.param
-
-
-def ctl(directory, *arguments):
-    """Run `trilithon ctl` and return its exit code, output and errors."""
-    done = subprocess.run(
-        [sys.executable, "-m", "trilithon", "ctl", "--socket", "control", *arguments],
-        cwd=directory,
-        capture_output=True,
-        text=True,
-        timeout=50,
-    )
-    return done.returncode, done.stdout, done.stderr
 
 
 def test_there_and_back_by_a_signal_loses_nothing(launch, target):
@@ -163,7 +191,7 @@ def test_the_old_program_may_be_sent_away(launch, tmp_path, number):
     service = launch("pids:app", "--workers", "1", "--pid-file", "pid", "--control-socket", "control").started()
     pid = upgrade(service)
     os.kill(service.pid, number)
-    assert service.process.wait() == 0
+    assert service.process.wait() == (131 if number == signal.SIGQUIT else 0)
     assert (tmp_path / "pid").read_text() == f"{pid}\n"
     assert [int(service.get()[1])] == children(pid)
     code, _, err = ctl(tmp_path, "rollback")

@@ -34,6 +34,9 @@ class Keeper:
     def refusal(self):
         return ""
 
+    def scaled(self):
+        return 1, 1
+
     def service_variables(self):
         return {}
 

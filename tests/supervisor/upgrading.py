@@ -4,6 +4,8 @@ import contextlib
 import os
 import signal
 import socket
+import subprocess
+import sys
 
 from service import until
 
@@ -81,3 +83,15 @@ def ask_unix(path):
             data += more
     assert data.startswith(b"HTTP/1.1 200 "), data
     return data.partition(b"\r\n\r\n")[2].decode()
+
+
+def ctl(directory, *arguments):
+    """Run `trilithon ctl` and return its exit code, output and errors."""
+    done = subprocess.run(
+        [sys.executable, "-m", "trilithon", "ctl", "--socket", "control", *arguments],
+        cwd=directory,
+        capture_output=True,
+        text=True,
+        timeout=50,
+    )
+    return done.returncode, done.stdout, done.stderr

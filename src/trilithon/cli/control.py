@@ -45,7 +45,7 @@ class Conversation:
             raise ControlFault(f"{self.path}: the server takes no command; is it stopped or stuck?") from None
         except OSError as error:
             self.sock.close()
-            raise ControlFault(f"{self.path}: {_unreached(error)}") from None
+            raise ControlFault(f"{self.path}: {_unreached(error, self.path)}") from None
         uid = peer_uid(self.sock)
         # Whoever could put a socket there would be told what the administrator does, and could say that it is done.
         if os.geteuid() and uid not in (0, os.geteuid()):
@@ -110,11 +110,11 @@ class Conversation:
             self.incoming.clear()
 
 
-def _unreached(error: OSError) -> str:
+def _unreached(error: OSError, path: str) -> str:
     if isinstance(error, FileNotFoundError):
         return f"nothing is there; {_EXAMPLE}"
     if isinstance(error, ConnectionRefusedError):
-        return "the server that made it is gone; start it again"
+        return "the server that made it is gone; start it again" if Path(path).is_socket() else "this is no socket"
     if isinstance(error, PermissionError):
         return "only the user of the server may use it, and root"
     return error.strerror or str(error)
@@ -180,7 +180,8 @@ def _scale(workers: str) -> int:
         raise click.BadParameter(f"{workers!r} is no number; write 4, +1 or -1", param_hint="N") from None
     with _conversation() as conversation:
         answer = conversation.ask("scale", workers=number, relative=workers[0] in "+-")
-    click.echo(f"{answer['workers']} workers are wanted now")
+    count = answer["workers"]
+    click.echo(f"{count} {'worker is' if count == 1 else 'workers are'} wanted now")
     return ExitCode.OK
 
 

@@ -13,6 +13,8 @@ _COLUMNS = (
     "active",
     "queued",
     "connections",
+    "in",
+    "out",
     "memory",
     "lag",
     "p50",
@@ -70,6 +72,8 @@ def row(worker: Mapping[str, Any]) -> list[str]:
         count(worker.get("in_flight")),
         count(worker.get("queued")),
         told,
+        size(worker.get("bytes_received")),
+        size(worker.get("bytes_sent")),
         size(worker.get("rss_bytes")),
         moment(worker.get("loop_lag_s")),
         moment(worker.get("p50_s")),
@@ -123,8 +127,8 @@ def size(value: int | None) -> str:
     if value is None:
         return _MISSING
     amount = float(value)
-    for unit in ("B", "K", "M"):
+    for unit in ("B", "K", "M", "G"):
         if amount < 1024:
-            return f"{amount:.0f}{unit}"
+            return f"{amount:.1f}G" if unit == "G" else f"{amount:.0f}{unit}"
         amount /= 1024
-    return f"{amount:.1f}G"
+    return f"{amount:.1f}T"

@@ -109,7 +109,7 @@ class Option:
         if self.kind is Kind.COUNT:
             if self.automatic and text.strip() == "auto":
                 return AUTO
-            if not re.fullmatch(r"-?[0-9]{1,18}", text.strip()):
+            if not re.fullmatch(r"-?[0-9]{1,18}", text.strip()) or int(text) == AUTO:
                 raise ConfigError(named, text, self.allowed())
             return int(text)
         if self.kind is Kind.SIZE:

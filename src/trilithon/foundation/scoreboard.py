@@ -8,7 +8,9 @@ from enum import IntEnum
 
 from trilithon.foundation.cells import Cells, clock_us, microseconds, this_thread
 
-SLOTS = 160
+# A worker that leaves may take its time, and keeps its place until it has ended.
+MAX_WORKERS = 128
+SLOTS = 2 * MAX_WORKERS
 MAGIC = 0x7472696C69740001
 
 

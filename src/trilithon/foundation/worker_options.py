@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from trilithon.foundation.errors import ConfigError
 from trilithon.foundation.option_row import AUTO, Section, row
 from trilithon.foundation.proxy_options import ProxyOptions
+from trilithon.foundation.scoreboard import MAX_WORKERS
 
 _MODE = re.compile(r"0?[0-7]{3}")
 
@@ -24,7 +25,7 @@ class WorkerOptions(ProxyOptions):
         short="-w",
         unit="workers",
         zero="one process, no supervisor",
-        maximum=128,
+        maximum=MAX_WORKERS,
         automatic=True,
         everyday=True,
     )

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from trilithon.foundation.scoreboard import Snapshot
+from trilithon.foundation.scoreboard import MAX_WORKERS, Snapshot
 from trilithon.foundation.version import VERSION
 from trilithon.supervisor.chronicle import Chronicle
 from trilithon.supervisor.control import RefusedCommand
@@ -51,6 +51,9 @@ class Office(Protocol):
     def reload_refusal(self) -> str:
         """Return why a reload cannot begin now, empty when it can."""
 
+    def stop_refusal(self) -> str:
+        """Return why a stop would not end the service, empty when it would."""
+
     def begin(self, done: Done) -> None:
         """Start the program anew and hand over to it; raises RefusedCommand."""
 
@@ -89,7 +92,9 @@ class SupervisorCommands:
         self.charge.reload(done)
 
     def stop(self, quick: bool) -> None:
-        """Begin to stop."""
+        """Begin to stop; not here where another program serves, which would go on."""
+        if refusal := self.office.stop_refusal():
+            raise RefusedCommand(refusal)
         self.charge.stop(quick)
 
     def scale(self, change: int, absolute: bool) -> int:
@@ -98,6 +103,8 @@ class SupervisorCommands:
         count = change if absolute else self.charge.wanted + change
         if count < 1:
             raise RefusedCommand("at least one worker has to stay; trilithon ctl stop ends the server")
+        if count > MAX_WORKERS:
+            raise RefusedCommand(f"{MAX_WORKERS} workers are the most")
         self.charge.scale(count)
         return self.charge.wanted
 
@@ -134,6 +141,8 @@ def worker_status(worker: Worker) -> dict[str, Any]:
         "requests": seen.requests,
         "in_flight": seen.in_flight,
         "queued": seen.queued,
+        "bytes_received": seen.bytes_in,
+        "bytes_sent": seen.bytes_out,
         "connections": connections(seen),
         "rss_bytes": seen.rss_bytes or None,
         "loop_lag_s": seen.lag_us / 1e6,

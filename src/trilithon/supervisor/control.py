@@ -247,9 +247,9 @@ class Client:
                 self.answer({"ok": True})
         elif command == "stop":
             quick = flag(request, "quick", False)
+            commands.stop(quick)
             # Not closed behind the answer: the client sees the end of the process at the end of the connection.
             self.answer({"ok": True}, lasting=flag(request, "wait", True))
-            commands.stop(quick)
         elif command == "scale":
             change = request.get("workers")
             if not isinstance(change, int) or isinstance(change, bool) or abs(change) > 1000:

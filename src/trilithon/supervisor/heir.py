@@ -34,6 +34,10 @@ class Successor(Protocol):
     def has_started(self) -> bool:
         """Whether all workers have served once."""
 
+    @property
+    def is_stopping(self) -> bool:
+        """Whether the end has begun."""
+
     def take_charge(self) -> None:
         """Be the service, for the service manager, the PID file and the control socket."""
 
@@ -117,9 +121,10 @@ class Heir:
             return
         was_starting = self.standing is Standing.STARTING
         self.standing = Standing.ALONE
+        log.info("the program before this one, process %d, has ended", self.pid)
         self.keeper.reactor.remove(self.channel)
         self.answer("the program before this one has ended")
-        if was_starting and self.keeper.has_started:
+        if was_starting and self.keeper.has_started and not self.keeper.is_stopping:
             self.keeper.take_charge()
 
     def answer(self, reason: str) -> None:

@@ -21,7 +21,8 @@ class Heritage:
     """What comes with an upgrade. Whoever has it closes what it holds.
 
     `places` are listening sockets by bind address, `control` is the control socket with its path. `elder` leads to the
-    program that must stay for good, which has to know who serves; it outlives several upgrades.
+    program that must stay for good, which has to know who serves; it outlives several upgrades. `scaled` is how many
+    workers the options asked for, and how many were wanted in the end.
     """
 
     pid: int
@@ -29,6 +30,7 @@ class Heritage:
     places: list[tuple[str, list[socket.socket]]] = field(default_factory=list)
     control: tuple[str, socket.socket] | None = None
     elder: Channel | None = None
+    scaled: tuple[int, int] = (0, 0)
 
 
 @dataclass(slots=True)
@@ -63,7 +65,10 @@ def inherit(environ: MutableMapping[str, str]) -> Heritage | None:
         control = (told["control"][0], adopt(told["control"][1])) if told["control"] else None
         elder = Channel(adopt(told["elder"])) if told["elder"] is not None else None
         places = [(name, [adopt(fd) for fd in fds]) for name, fds in told["places"]]
-        return Heritage(told["pid"], Channel(adopt(told["channel"])), places, control, elder)
+        channel = Channel(adopt(told["channel"]))
+        # A version that did not count workers has not told.
+        option, wanted = told.get("scaled", (0, 0))
+        return Heritage(told["pid"], channel, places, control, elder, (int(option), int(wanted)))
     except (ValueError, TypeError, KeyError, IndexError, OSError):
         raise ConfigError(VARIABLE, text, "is for upgrades only and does not fit; unset it") from None
 
@@ -87,6 +92,7 @@ def bequeath(heritage: Heritage) -> tuple[dict[str, str], list[int]]:
         "places": places,
         "control": control,
         "elder": elder,
+        "scaled": heritage.scaled,
     }
     passed = [heritage.channel.fileno(), *(fd for _, fds in places for fd in fds)]
     passed += [fd for fd in (elder, control[1] if control else None) if fd is not None]

@@ -28,6 +28,8 @@ class Premises:
         self.files: list[SocketFile] = []
         self.lent: list[SocketFile] = []
         self.inherited: set[str] = set()
+        # By name: a reload may have brought options with other addresses, where nobody listens yet.
+        self.addresses: dict[str, Address] = {}
         self.gone: list[Address] = []
 
     def open(
@@ -41,11 +43,13 @@ class Premises:
         left = list(inherited)
         given = inherited_sockets(environ) or take(left, ACTIVATED)
         if given:
-            log.info("%d sockets of systemd take the place of bind", len(given))
+            count = "1 socket of systemd takes" if len(given) == 1 else f"{len(given)} sockets of systemd take"
+            log.info("%s the place of bind", count)
             self.places.append((ACTIVATED, given))
         try:
             for address in [] if given else options.addresses():
                 name = name_of(address)
+                self.addresses[name] = address
                 found = take(left, name)
                 if found and is_reachable(address):
                     for sock in found:
@@ -89,10 +93,10 @@ class Premises:
         self.lent += [file for file in self.files if file.path in paths]
         self.files = [file for file in self.files if file.path not in paths]
 
-    def part_with(self, options: Options, kept: Iterable[str]) -> None:
+    def part_with(self, kept: Iterable[str]) -> None:
         """Close what the next program does not listen on: nobody accepts there any more."""
         wanted = set(kept)
-        self.gone = [address for address in options.addresses() if name_of(address) in set(self.names()) - wanted]
+        self.gone += [self.addresses[name] for name in self.names() if name in self.addresses and name not in wanted]
         paths = {os.path.abspath(address.path) for address in self.gone if address.path}
         for file in [file for file in self.files if file.path in paths]:
             self.files.remove(file)
@@ -103,16 +107,20 @@ class Premises:
                     sock.close()
         self.places = [(name, sockets) for name, sockets in self.places if name in wanted]
 
-    def take_back(self, options: Options) -> None:
-        """Listen again on what was parted with; what cannot be had is logged and left."""
+    def take_back(self, options: Options) -> list[str]:
+        """Listen again on what was parted with; what cannot be had is logged and left, and the reasons returned."""
         gone, self.gone = self.gone, []
+        faults = []
         for address in gone:
             try:
                 self.places.append((name_of(address), bind(address, options.backlog, terms_of(options))))
             except BindError as fault:
                 log.error("on the way back: %s", fault)
+                faults.append(str(fault))
+                self.gone.append(address)
             else:
                 self.files += socket_files([address])
+        return faults
 
     def close(self) -> None:
         """Listen no more, and remove the files that are ours."""

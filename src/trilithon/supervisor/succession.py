@@ -157,10 +157,11 @@ class Succession:
         """Tell whether the program before still serves."""
         return self.heir is not None and self.heir.is_starting()
 
-    def stopping(self) -> None:
-        """The end has begun because somebody asked for it."""
+    def stopping(self, is_quick: bool) -> None:
+        """The end has begun because somebody asked for it, or is to come at once: of what is not in charge yet too."""
         if self.heir is not None:
             self.heir.leaving()
+        self.upgrade.stopping(is_quick)
 
     # What the commands ask for; see Office.
 
@@ -207,7 +208,22 @@ class Succession:
         """Return why a reload cannot begin now, empty when it can."""
         return "an upgrade is under way; try again when it is over" if self.upgrade.phase is not Phase.NONE else ""
 
+    def stop_refusal(self) -> str:
+        """Return why a stop would not end the service, empty when it would."""
+        upgrade = self.upgrade
+        if upgrade.phase is Phase.STANDBY or upgrade.phase is Phase.STAYING:
+            return f"process {upgrade.main_pid} serves and has no control socket here: send TERM to it"
+        return ""
+
     # What an upgrade asks for; see Keeper.
+
+    def end_if_empty(self) -> None:
+        """End when nothing is left to wait for."""
+        self.crown.end_if_empty()
+
+    def scaled(self) -> tuple[int, int]:
+        """Return how many workers the options ask for, and how many are wanted since."""
+        return self.options.workers, self.crown.wanted
 
     def refusal(self) -> str:
         """Return why an upgrade cannot begin now, empty when it can."""
@@ -265,15 +281,18 @@ class Succession:
 
     def part_with(self, kept: list[str]) -> None:
         """Listen no more where the next program does not."""
-        self.premises.part_with(self.options, kept)
+        self.premises.part_with(kept)
         self.crown.listening[:] = self.premises.listening()
 
-    def resume(self) -> None:
-        """Start workers again."""
-        self.premises.take_back(self.options)
+    def resume(self) -> str:
+        """Start workers again; returns why that is of no use, empty when it is."""
+        faults = self.premises.take_back(self.options)
         self.crown.listening[:] = self.premises.listening()
+        if not self.crown.listening:
+            return "; ".join(faults) or "it has no socket to listen on"
         self.crown.is_resting = False
         self.crown.start_workers()
+        return ""
 
     def leave(self, code: int) -> None:
         """End when the workers have, with files left to the other program."""

@@ -12,7 +12,7 @@ from typing import Any
 from trilithon.foundation.errors import ConfigError
 from trilithon.foundation.exit_codes import ExitCode
 from trilithon.foundation.options import Options
-from trilithon.foundation.scoreboard import SLOTS, Scoreboard, WorkerState
+from trilithon.foundation.scoreboard import MAX_WORKERS, SLOTS, Scoreboard, WorkerState
 from trilithon.net.channel import Channel
 from trilithon.net.mailbox import mailbox_pair
 from trilithon.supervisor.backoff import Backoff
@@ -62,7 +62,8 @@ class Supervisor:
             app, lambda: self.listening, self.scoreboard, self.reactor, self.release_in_child, self.worker_ended
         )
         self.launcher = choose_launcher(household, options)
-        self.wanted = options.worker_count()
+        option, wanted = origin.heritage.scaled if origin.heritage is not None else (0, 0)
+        self.wanted = wanted if wanted and option == options.workers else options.worker_count()
         self.generation = 1
         self.has_started = False
         self.is_stopping = False
@@ -84,7 +85,7 @@ class Supervisor:
             self.succession.open()
             self.reactor.handle_signals([signal.SIGCHLD], self.reap)
             self.on([signal.SIGTERM, signal.SIGINT], self.stop_by_signal)
-            self.on([signal.SIGQUIT], lambda number: self.stop(True))
+            self.on([signal.SIGQUIT], lambda number: self.stop_by_signal(number, True))
             self.on([signal.SIGHUP], lambda number: self.reload())
             self.on([signal.SIGTTIN], lambda number: self.scale(self.wanted + 1))
             self.on([signal.SIGTTOU], lambda number: self.scale(self.wanted - 1))
@@ -161,7 +162,10 @@ class Supervisor:
     # Workers.
 
     def hire(self, because: str) -> Worker | None:
-        """Start a worker; None, logged, when the system does not let us."""
+        """Start a worker; None, logged, when the system does not let us, or those that leave have all places."""
+        if not self.roster.free:
+            log.warning("a new worker waits for the end of one that leaves: there are %d", SLOTS)
+            return None
         here, there = Channel.pair()
         place = self.roster.take_place()
         slot = self.scoreboard.slot(place)
@@ -206,10 +210,11 @@ class Supervisor:
             return
         successor = self.turnover.successor
         staying = [worker for worker in self.roster.staying() if worker is not successor]
-        if len(staying) < self.wanted and self.backoff.wait_s():
+        missing = self.wanted - len(staying) - self.turnover.fills_a_gap()
+        if missing > 0 and self.backoff.wait_s():
             self.fill_later()
             return
-        for _ in range(self.wanted - len(staying)):
+        for _ in range(missing):
             if self.hire("") is None:
                 return
         for worker in staying[: max(0, len(staying) - self.wanted)]:
@@ -309,8 +314,7 @@ class Supervisor:
         self.turnover.became_ready(worker)
         if len(self.roster.ready()) >= self.wanted:
             self.succession.upgrade.all_ready()
-        if not worker.is_staying and worker.state is WorkerState.READY:
-            self.retire(worker, worker.leaves_because)
+        self.fill()  # there may be fewer wanted than when its start began
 
     def reap(self, number: int) -> None:
         """Take note of the processes that have ended; as the first process of a container, of orphans too."""
@@ -395,23 +399,25 @@ class Supervisor:
             self.fill()
 
     def end_if_empty(self) -> None:
-        """End when there is no worker any more."""
-        if not self.roster.workers:
+        """End when there is no worker any more, nor a next program that does not serve yet."""
+        if not self.roster.workers and not self.succession.upgrade.is_starting():
             self.reactor.stop()
 
     # What people ask for.
 
-    def stop_by_signal(self, number: int) -> None:
-        """Stop gracefully; at once when asked again."""
-        self.stop(self.is_stopping)
+    def stop_by_signal(self, number: int, is_quick: bool = False) -> None:
+        """Stop gracefully; at once when asked again, and end with the code that a shell gives to such an end."""
+        if is_quick or self.is_stopping:
+            self.exit_code = self.exit_code or 128 + number
+        self.stop(is_quick or self.is_stopping)
 
     def stop(self, is_quick: bool = False) -> None:
         """End all workers, then the supervisor: gracefully, or at once."""
         if not self.is_stopping:
             log.info("stopping%s", " at once" if is_quick else "")
             self.notifier.stopping()
-            self.succession.stopping()
         self.is_stopping = True
+        self.succession.stopping(is_quick)
         self.turnover.clear()
         self.end_if_empty()
         for worker in self.roster.all():
@@ -444,8 +450,8 @@ class Supervisor:
         Reload(self, options, done).begin()
 
     def scale(self, count: int) -> None:
-        """Have so many workers, at least one."""
-        self.wanted = max(1, min(count, SLOTS // 2))
+        """Have so many workers, or as few or as many as there may be."""
+        self.wanted = max(1, min(count, MAX_WORKERS))
         log.info("%d %s wanted", self.wanted, "worker is" if self.wanted == 1 else "workers are")
         self.backoff.reset()
         self.fill()

@@ -75,6 +75,10 @@ class Turnover:
         if self.successor is None and self.is_reloading:
             self.finish("")
 
+    def fills_a_gap(self) -> bool:
+        """Tell whether the successor that is starting has nobody to replace any more, and so counts for one more."""
+        return self.successor is not None and (self.predecessor is None or not self.predecessor.is_staying)
+
     def became_ready(self, worker: Worker) -> None:
         """A worker serves: when it is the successor, its predecessor leaves."""
         if worker is not self.successor:

@@ -57,6 +57,9 @@ class Keeper(Protocol):
     def refusal(self) -> str:
         """Return why an upgrade cannot begin now, empty when it can."""
 
+    def scaled(self) -> tuple[int, int]:
+        """Return how many workers the options ask for, and how many are wanted since."""
+
     def service_variables(self) -> dict[str, str]:
         """Return what the next program needs in its environment to speak with the service manager."""
 
@@ -75,8 +78,11 @@ class Keeper(Protocol):
     def rest(self) -> None:
         """Retire all workers and start none."""
 
-    def resume(self) -> None:
-        """Start workers again."""
+    def resume(self) -> str:
+        """Start workers again; returns why that is of no use, empty when it is."""
+
+    def end_if_empty(self) -> None:
+        """End when nothing is left to wait for."""
 
     def leave(self, code: int) -> None:
         """End when the workers have, with files left to the other program."""
@@ -96,6 +102,8 @@ class Upgrade:
         self.pid = 0
         self.channel: Channel | None = None
         self.reason = ""
+        # Where the next program listens.
+        self.places: list[str] = []
         self.is_leaving = False
         self.done: Done = nobody
         self.back: Done = nobody
@@ -154,7 +162,7 @@ class Upgrade:
             self.herald, elder = Channel.pair()
             keeper.reactor.add(self.herald, self.hear_herald)
         try:
-            heritage = Heritage(os.getpid(), channel, keeper.premises.places, control, elder)
+            heritage = Heritage(os.getpid(), channel, keeper.premises.places, control, elder, keeper.scaled())
             variable, passed = bequeath(heritage)
             environ = {**os.environ, **keeper.service_variables(), **variable}
             process = subprocess.Popen(
@@ -169,8 +177,22 @@ class Upgrade:
     def give_up(self) -> None:
         """End a program that does not come to serve."""
         self.reason = self.reason or f"the new program did not serve within {START_LIMIT_S:g} s"
-        # Gracefully, for some of its workers may serve already.
-        self.signal(signal.SIGTERM)
+        self.end_next(signal.SIGTERM)
+
+    def is_starting(self) -> bool:
+        """Tell whether there is a next program that does not serve yet."""
+        return self.phase is Phase.STARTING
+
+    def stopping(self, is_quick: bool) -> None:
+        """The server stops, or is to stop at once: a next program that does not serve yet does so too."""
+        if self.is_starting():
+            self.reason = "the server stops"
+            self.cancel_timer()
+            self.end_next(signal.SIGQUIT if is_quick else signal.SIGTERM)
+
+    def end_next(self, number: int) -> None:
+        """End a next program that does not serve yet: gracefully, for some of its workers may; in the end by force."""
+        self.signal(number)
         patience_s = self.keeper.options.graceful_timeout_s + KILL_S
         self.timer = self.keeper.reactor.later(patience_s, lambda: self.signal(signal.SIGKILL))
 
@@ -203,6 +225,7 @@ class Upgrade:
     def hand_over(self, places: list[str], has_control: bool) -> None:
         """The next program serves: let it, and stand by."""
         self.phase = Phase.STANDBY
+        self.places = places
         self.cancel_timer()
         standby_s = self.keeper.options.upgrade_standby_s
         log.info("upgraded: process %d serves, this one stands by for %g s", self.pid, standby_s)
@@ -229,11 +252,17 @@ class Upgrade:
 
     def roll_back(self, done: Done | None = None) -> None:
         """Start workers again, then have the next program leave; `done` gets "" or why not."""
-        log.info("rolling back from process %d", self.pid)
+        if self.pid:
+            log.info("rolling back from process %d", self.pid)
         self.phase = Phase.RETURNING
         self.back = done or nobody
         self.cancel_timer()
-        self.keeper.resume()
+        if fault := self.keeper.resume():
+            if self.pid:
+                self.worker_failed(fault)
+            else:
+                log.error("this process cannot serve again: %s", fault)
+                self.keeper.leave(int(ExitCode.BIND))
 
     def all_ready(self) -> None:
         """Take note that all workers that are wanted serve."""
@@ -253,6 +282,7 @@ class Upgrade:
         log.error("not rolled back, process %d goes on: %s", self.pid, reason)
         self.phase = Phase.STANDBY
         self.keeper.rest()
+        self.keeper.part_with(self.places)
         self.send({"do": "stay", "reason": reason})
         self.finish_back(reason)
         self.timer = self.keeper.reactor.later(self.keeper.options.upgrade_standby_s, self.stand_down)
@@ -276,7 +306,10 @@ class Upgrade:
             self.phase = Phase.NONE
             self.cancel_timer()
             reason = self.reason or f"the new program ended {how}{meaning(code)}"
-            log.error("not upgraded, this process serves on: %s", reason)
+            if self.keeper.is_stopping:
+                self.keeper.end_if_empty()
+            else:
+                log.error("not upgraded, this process serves on: %s", reason)
             self.finish(reason)
         elif phase in (Phase.STANDBY, Phase.RETURNING) and left:
             self.cancel_timer()
@@ -295,8 +328,6 @@ class Upgrade:
             return False
         is_end = number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
         if self.phase is Phase.STARTING:
-            if is_end:
-                self.signal(number)
             return False
         if self.phase is Phase.STAYING or (is_end and self.stays()):
             with contextlib.suppress(ProcessLookupError):
