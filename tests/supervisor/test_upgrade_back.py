@@ -117,6 +117,17 @@ def test_a_failed_upgrade_is_told_to_who_asked_for_it(launch, write, tmp_path):
     assert service.stop() == 0
 
 
+def test_options_that_do_not_fit_any_more_are_named(launch, write, tmp_path):
+    write({"options.toml": 'workers = 1\ncontrol_socket = "control"\n'})
+    service = launch("pids:app", "--config", "options.toml").started()
+    write({"options.toml": 'workers = 1\nunknown_to_everybody = 1\ncontrol_socket = "control"\n'})
+    code, out, err = ctl(tmp_path, "--socket", "control", "upgrade")
+    assert (code, out) == (6, "")
+    assert "unknown_to_everybody" in err
+    assert service.get()[0] == 200
+    assert service.stop() == 0
+
+
 def test_the_old_program_takes_over_when_the_new_one_dies(launch, tmp_path):
     service = launch("pids:app", "--workers", "2", "--pid-file", "pid", "--control-socket", "control").started()
     pid = upgrade(service)

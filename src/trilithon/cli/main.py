@@ -16,6 +16,7 @@ from trilithon.foundation import leaf
 from trilithon.foundation.errors import ConfigError, LoadError
 from trilithon.foundation.exit_codes import ExitCode
 from trilithon.foundation.version import VERSION
+from trilithon.supervisor.heritage import VARIABLE, tell_failure
 from trilithon.worker.loader import explain
 
 _OWN_FLAGS = ("--help", "-h", "--version", "-V")
@@ -93,19 +94,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(result or ExitCode.OK)
     except click.ClickException as fault:
         fault.show()
-        return ExitCode.USAGE
+        return _failed(fault.format_message(), ExitCode.USAGE)
     except LoadError as fault:
         click.echo(explain(fault), err=True)
-        return ExitCode.LOAD
+        return _failed(explain(fault), ExitCode.LOAD)
     except ConfigError as fault:
         click.echo(f"trilithon: {fault}", err=True)
-        return ExitCode.USAGE
+        return _failed(f"trilithon: {fault}", ExitCode.USAGE)
     except (click.Abort, KeyboardInterrupt):
         return 128 + 2  # SIGINT before the server took its signals over
     except BrokenPipeError:
         # The reader of our output is gone, as in `trilithon --help | head`; closing must not fail once more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.UNEXPECTED
+
+
+def _failed(reason: str, code: ExitCode) -> int:
+    """Return an exit code; a program before this one, which waits for it to serve, is told why it does not."""
+    if VARIABLE in os.environ:
+        tell_failure(os.environ, reason)
+    return code
 
 
 def _fill_standard_descriptors() -> None:

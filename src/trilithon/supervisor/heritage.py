@@ -1,5 +1,6 @@
 """What a program hands to the one that follows it: sockets and a channel, in descriptors and one variable."""
 
+import contextlib
 import json
 import os
 import socket
@@ -71,6 +72,14 @@ def inherit(environ: MutableMapping[str, str]) -> Heritage | None:
         return Heritage(told["pid"], channel, places, control, elder, (int(option), int(wanted)))
     except (ValueError, TypeError, KeyError, IndexError, OSError):
         raise ConfigError(VARIABLE, text, "is for upgrades only and does not fit; unset it") from None
+
+
+def tell_failure(environ: MutableMapping[str, str], reason: str) -> None:
+    """Tell the program before, where there is one, why this one cannot even begin; what it left is let go of."""
+    with contextlib.suppress(ConfigError):
+        heritage = inherit(environ)
+        if heritage is not None:
+            heritage.channel.send({"say": "failed", "reason": reason})
 
 
 def adopt(fd: int) -> socket.socket:
