@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.wire.h2_memory import GET, POST, Pairs, data, headers, settings, update
-from trilithon.wire.h2_codes import CANCEL, GOAWAY, HEADERS, NO_ERROR, RST_STREAM
+from trilithon.wire.h2_codes import CANCEL, ENHANCE_YOUR_CALM, GOAWAY, HEADERS, NO_ERROR, RST_STREAM
 
 from .applications import Held, Reader, Writer
 from .h2_peer import Peer, alive, ponged, refused
@@ -63,6 +63,21 @@ def test_a_connection_with_an_open_stream_is_not_idle(kind: str) -> None:
         refused(NO_ERROR)(peer)
         assert in_time(began)
         timer.join()
+
+
+@KINDS
+@pytest.mark.spec("H2-DOS-09", "H-LIM-05")
+def test_half_a_head_is_waited_for_no_longer_than_a_head(kind: str) -> None:
+    held = Held(kind)
+    with site_of(kind, held, header_timeout_s=SHORT_S) as site, Peer((site.host, site.port)) as peer:
+        peer.send(headers(1, to(b"/held")))
+        held.wait_started(1)
+        ponged(peer)
+        began = time.monotonic()
+        peer.send(headers(3, GET)[:-1])
+        assert peer.until(lambda sent: sent.kind == GOAWAY).code == ENHANCE_YOUR_CALM
+        assert in_time(began)
+        held.release.set()
 
 
 @KINDS

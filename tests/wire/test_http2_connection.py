@@ -248,6 +248,49 @@ def test_a_field_block_that_does_not_end_is_not_waited_for():
     assert script.goodbye() == (0, ENHANCE_YOUR_CALM)
 
 
+HALF_SENT = {
+    "part of a frame header": headers(3, GET)[:5],
+    "a frame header": headers(3, GET)[:9],
+    "part of a field block": headers(3, GET)[:20],
+    "trailers": raw(HEADERS, 5, 1, b"\x00\x01a\x01b")[:12],
+    "part of a CONTINUATION": raw(HEADERS, 0, 3, b"\x82") + raw(CONTINUATION, 4, 3, b"\x82")[:9],
+}
+
+
+@pytest.mark.spec("H2-DOS-09", "H-LIM-05")
+@pytest.mark.parametrize("half", HALF_SENT.values(), ids=HALF_SENT)
+def test_a_frame_that_begins_a_field_block_has_the_time_of_a_head(half: bytes):
+    script = Script(timeouts=Timeouts(header_timeout_s=20, keep_alive_timeout_s=0, body_timeout_s=0))
+    script.one(headers(1, POST, end=False))  # a connection with an open stream is not idle
+    script.send(half)
+    script.pass_time(19.0)
+    assert script.frames() == []
+    script.pass_time(1.0)
+    assert script.goodbye()[1] == ENHANCE_YOUR_CALM
+
+
+@pytest.mark.spec("H-LIM-05")
+def test_half_a_frame_of_a_body_is_no_late_head():
+    script = Script(timeouts=Timeouts(header_timeout_s=20, body_timeout_s=0))
+    exchange = script.one(headers(1, POST, end=False))
+    script.send(data(1, b"whole")[:10])
+    script.pass_time(60.0)
+    script.send(data(1, b"whole")[10:])
+    assert exchange.take_body() == b"whole"
+
+
+@pytest.mark.spec("H-LIM-05")
+def test_each_head_has_its_own_time():
+    script = Script(timeouts=Timeouts(header_timeout_s=20))
+    frames = b"".join(headers(1 + 2 * at, GET) for at in range(20))
+    size = len(frames) // 20
+    for at in range(19):
+        script.send(frames[at * size + (20 if at else 0) : (at + 1) * size + 20])  # one head whole, the next half come
+        script.pass_time(5.0)
+    assert len(script.exchanges) == 19
+    assert not script.transport.closed
+
+
 def test_the_end_of_the_client_leaves_whole_requests_their_answer():
     script = Script()
     whole, half = script.send(headers(1, GET), headers(3, POST, end=False))

@@ -63,6 +63,7 @@ cdef class FrameReader:
     cpdef feed(self, bytes data)
     @cython.locals(frame=Frame)
     cpdef Frame take(self)
+    cpdef bint waits_for_head(self) except -1
     @cython.locals(start=Py_ssize_t, have=Py_ssize_t)
     cpdef read_preface(self)
     @cython.locals(data=bytes, start=Py_ssize_t)

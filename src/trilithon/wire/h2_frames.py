@@ -115,8 +115,8 @@ class FrameReader:
 
     Feed it, then take frames until there is none. It raises H2Error: one with a stream identifier is the stream's
     alone, the frame is behind and the next one can be taken; after any other the connection is to be closed. What it
-    holds is one frame and one field block at most, each bounded. `block_stream` is the stream whose field block is
-    not complete, zero for none: what a header time-out needs to know.
+    holds is one frame and one field block at most, each bounded. `block_stream` is the stream whose field block waits
+    for CONTINUATION frames, zero for none.
     """
 
     def __init__(self, max_frame_bytes: int, max_block_bytes: int, max_continuations: int) -> None:
@@ -179,6 +179,17 @@ class FrameReader:
             self.data = b""
             self.position = 0
         return None
+
+    def waits_for_head(self) -> bool:
+        """Tell whether a field block has begun and is not complete: what a header time-out needs to know.
+
+        A frame that is not known yet counts, or eight octets of its header could be left so for ever.
+        """
+        if self.block_stream:
+            return True
+        if self.state == PAYLOAD_DUE:
+            return self.kind == HEADERS
+        return self.position < len(self.data) or len(self.pending) > 0
 
     def read_preface(self) -> None:
         """Compare what there is of the connection preface; a client of another protocol is refused at once."""

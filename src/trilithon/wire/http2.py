@@ -47,7 +47,7 @@ from trilithon.wire.h2_guard import (
 )
 from trilithon.wire.h2_head import H2Head, H2HeadReader, check_trailers
 from trilithon.wire.h2_priority import read_priority
-from trilithon.wire.h2_session import LEAVING, NEW, OVER, REQUEST_DUE, RETIRE_PING, RETIRING, Session
+from trilithon.wire.h2_session import HEAD_DUE, LEAVING, NEW, OVER, REQUEST_DUE, RETIRE_PING, RETIRING, Session
 from trilithon.wire.h2_stream import BY_END, BY_PEER, BY_US, CLOSED, PEER_DONE, Stream
 from trilithon.wire.hpack import Decoder, HpackError
 from trilithon.wire.response import ALLOW
@@ -165,6 +165,7 @@ class Http2(Session):
         The block is decoded whatever becomes of it: the table of the connection depends on it (RFC 9113 4.3).
         """
         stream_id = frame.stream_id
+        self.waiting_since[HEAD_DUE] = 0.0  # the next block has its own time, though every look meets one half come
         stream = self.streams.get(stream_id)
         if stream is not None:
             self.receive_trailers(stream, frame)
@@ -425,4 +426,4 @@ class Http2(Session):
 
     def waits_for_head(self) -> bool:
         """Tell whether the preface or a field block is not complete."""
-        return not self.greeted or self.reader.block_stream != 0
+        return not self.greeted or self.reader.waits_for_head()
