@@ -287,8 +287,7 @@ class Connection(Outlet):
     def give_up(self) -> None:
         """The server ends: close at once, whatever is open."""
         with self.lock or UNLOCKED:
-            self.protocol.lose()
-            self.abort(False)
+            self.abort(self.protocol.cut_off())
 
     # Transport.
 
@@ -394,8 +393,8 @@ class Connection(Outlet):
             return
         if reset:
             self.reset_on_close()
-        elif self.queued:
-            self.try_drain()
+        elif self.try_drain():
+            self.say_farewell()
         self.close()
 
     def rejected(self, status: int, reason: str) -> None:
@@ -461,8 +460,7 @@ class Connection(Outlet):
 
     def depart(self) -> None:
         """The last byte is written: close, or let the client read it first (RFC 9112 9.6)."""
-        if self.tls is not None:
-            self.say_farewell()
+        self.say_farewell()
         tempo = self.owner.tempo
         if not self.lingering or not tempo.linger_s or self.protocol.end_seen:
             self.close()

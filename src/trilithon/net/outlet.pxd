@@ -33,7 +33,7 @@ cdef class Outlet(Transport):
     @cython.locals(records=bytes)
     cdef bytes open_records(self, bytes data)
     cdef seal_behind(self, bytes records)
-    cdef try_drain(self)
+    cdef bint try_drain(self) except -1
     cdef discard_output(self)
     cdef reset_on_close(self)
     cdef say_farewell(self)

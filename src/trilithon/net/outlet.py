@@ -90,12 +90,13 @@ class Outlet(Transport):
         del out[:whole]
         self.out_offset = count
 
-    def try_drain(self) -> None:
-        """Write what the kernel takes, for the last time."""
+    def try_drain(self) -> bool:
+        """Write what the kernel takes, for the last time; returns whether that was all."""
         try:
             self.drain_queue()
         except (OSError, EOFError):
-            pass  # the client is told by the close in any case
+            return False  # the client is told by the close in any case
+        return not self.queued
 
     def discard_output(self) -> None:
         """Drop what waits, and close the files in it."""

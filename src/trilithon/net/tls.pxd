@@ -6,6 +6,7 @@ cdef class TlsChannel:
     cdef readonly bint shaking
     cdef readonly bint ended
     cdef bint _failed
+    cdef bint _sealing
     cdef int _chatter
     cdef object _store
     cdef ClientHello _hello

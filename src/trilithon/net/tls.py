@@ -37,12 +37,15 @@ class TlsChannel:
 
     After every call of `receive`, also one that raised, the caller sends what `outgoing` returns. `ended` says that the
     client has said all (close_notify); it can still be sent something. After an error nothing more is taken.
+    Where the server ends while the owner is left behind in the application, another thread says the farewell: only one
+    is let into OpenSSL then.
     """
 
     def __init__(self, store: TlsStore) -> None:
         self.shaking = True
         self.ended = False
         self._failed = False
+        self._sealing = False
         self._chatter = 0
         self._store = store
         self._hello: ClientHello | None = None
@@ -64,6 +67,9 @@ class TlsChannel:
         conversation = self._conversation
         if conversation is None or self.shaking:
             raise InternalError("nothing can be sealed before the handshake is done")
+        if self._failed or self._sealing:
+            raise TlsError("nothing is sent any more")
+        self._sealing = True
         try:
             if size <= SEAL_STEP_BYTES:
                 if size:
@@ -77,6 +83,8 @@ class TlsChannel:
             return b"".join(parts)
         except OSError as fault:
             raise self._fail(fault) from None
+        finally:
+            self._sealing = False
 
     def outgoing(self) -> bytes:
         """Return what has to be sent beside data: handshake, tickets, key updates, alerts; mostly nothing."""
@@ -90,6 +98,8 @@ class TlsChannel:
         conversation = self._conversation
         if conversation is not None and not self._failed and not self.shaking:
             self._failed = True
+            if self._sealing:
+                return b""  # OpenSSL must not be entered twice
             try:
                 # It would wait for the client's close_notify, which RFC 8446 6.1 does not ask for.
                 conversation.unwrap()

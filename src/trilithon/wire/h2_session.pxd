@@ -47,6 +47,8 @@ cdef class Session(Link):
     @cython.locals(stream_id="unsigned int", stream=Stream)
     cpdef fail(self, object error)
     cpdef close(self, int code, str reason)
+    @cython.locals(code=int, stream=Stream)
+    cpdef bint cut_off(self) except -1
     cpdef leave(self)
     cpdef part(self)
     cpdef bint waits_for_head(self) except -1

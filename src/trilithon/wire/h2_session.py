@@ -15,6 +15,7 @@ from trilithon.wire.h2_codes import (
     MAX_HEADER_LIST_SIZE,
     NO_ERROR,
     NO_RFC7540_PRIORITIES,
+    REFUSED_STREAM,
     SETTINGS_TIMEOUT,
 )
 from trilithon.wire.h2_flow import DEFAULT_WINDOW_BYTES, Sender
@@ -296,6 +297,18 @@ class Session(Link):
         self.standing = OVER
         for stream in list(self.streams.values()):
             self.drop(stream, BY_PEER)
+
+    def cut_off(self) -> bool:
+        """Reset what is open, so that nobody takes it for whole, and say goodbye; see Protocol.
+
+        What no application has seen can be sent again (RFC 9113 8.7).
+        """
+        if self.standing is not OVER:
+            for stream in self.streams.values():
+                code = INTERNAL_ERROR if stream.engaged or stream.headed else REFUSED_STREAM
+                self.sender.write(write_reset(stream.stream_id, NO_ERROR if stream.exchange is None else code))
+            self.close(NO_ERROR, "")
+        return False
 
     def receive_end(self) -> None:
         """Take the end of the client's stream: bodies that are not whole are lost, whole requests still answered."""

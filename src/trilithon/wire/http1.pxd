@@ -19,6 +19,8 @@ cdef class Http1(Http1Sender):
     cpdef receive_end(self)
     @cython.locals(exchange=Exchange)
     cpdef lose(self)
+    @cython.locals(unclear=bint)
+    cpdef bint cut_off(self) except -1
     @cython.locals(end=Py_ssize_t, head=bytes, rest=bytes)
     cdef Exchange receive_head(self, bytes data)
     cdef start_partial(self, bytes data)

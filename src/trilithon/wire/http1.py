@@ -110,6 +110,12 @@ class Http1(Http1Sender):
             if not ended:
                 self.transport.ended(exchange)
 
+    def cut_off(self) -> bool:
+        """Lose what is open; a body that the close was to end is not whole (RFC 9112 8). See Protocol."""
+        unclear = self.exchange is not None and self.headed and self.framing == CLOSE and self.phase is not TUNNEL
+        self.lose()
+        return unclear
+
     def receive_head(self, data: bytes) -> Exchange | None:
         """Gather a request head and open its exchange when it is whole; raises PeerError."""
         partial = self.partial

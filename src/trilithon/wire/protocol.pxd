@@ -17,6 +17,7 @@ cdef class Protocol(Carrier):
     cpdef Exchange next(self)
     cpdef receive_end(self)
     cpdef lose(self)
+    cpdef bint cut_off(self) except -1
     cpdef drained(self)
     cpdef time_out(self)
     cpdef look(self, double now)

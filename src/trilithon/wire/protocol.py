@@ -45,6 +45,14 @@ class Protocol(Carrier):
     def lose(self) -> None:
         """The connection broke: whatever is open is lost; idempotent."""
 
+    def cut_off(self) -> bool:
+        """The server ends with work undone: say so as far as the protocol can, and lose what is open; idempotent.
+
+        Returns whether the client can tell by a reset of the connection alone.
+        """
+        self.lose()
+        return False
+
     def drained(self) -> None:
         """The output has fallen below the low-water mark after `Transport.congested` was true."""
 
