@@ -115,10 +115,9 @@ class Connection(Outlet):
         if protocol.phase is STREAMS and self.owner.threaded:
             self.lock = threading.RLock()
         self.timed = protocol.phase
-        now = self.owner.now
+        protocol.now = now = self.owner.now
         header_s = self.owner.tempo.header_s
         self.read_deadline = now + header_s if protocol.phase is IDLE and header_s else 0.0
-        protocol.now = now
         protocol.begin()
 
     # Called by the engine.
@@ -401,6 +400,10 @@ class Connection(Outlet):
         """Tell the engine of a request that never became an exchange; see Transport."""
         self.owner.rejected(self, status, reason)
 
+    def troubled(self, reason: str) -> None:
+        """Log why the protocol parts with its client; see Transport."""
+        log.debug("HTTP/2 with %s: %s", self.protocol.peer.client, reason)
+
     def opened(self, exchange: Exchange) -> None:
         """Take one of several exchanges; see Transport."""
         self.open(exchange)
@@ -443,8 +446,7 @@ class Connection(Outlet):
             return
         self.owner.before_waiting()
         while self.queued > self.owner.tempo.low_water and self.life is not CLOSED:
-            seconds = self.owner.tempo.write_s
-            if not self.wait(select.POLLOUT, seconds or -1.0):
+            if not self.wait(select.POLLOUT, self.owner.tempo.write_s or -1.0):
                 self.reset_on_close()
                 self.broken()
                 return

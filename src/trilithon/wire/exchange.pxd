@@ -33,6 +33,7 @@ cdef class Transport:
     cpdef uncorked(self)
     cpdef ended(self, Exchange exchange)
     cpdef rejected(self, int status, str reason)
+    cpdef troubled(self, str reason)
     cpdef bint gone(self) except -1
     cpdef pull(self)
     cpdef push(self, bint wait)

@@ -148,6 +148,9 @@ class Transport:
     def rejected(self, status: int, reason: str) -> None:
         """What came in was no request that is served; it was answered with `status`, `reason` is for the log."""
 
+    def troubled(self, reason: str) -> None:
+        """The connection, or one of its streams, ends for a reason that the log should have."""
+
     def gone(self) -> bool:
         """Tell whether the connection is closed."""
         return False

@@ -45,3 +45,24 @@ CONNECT_ERROR = 0xA
 ENHANCE_YOUR_CALM = 0xB
 INADEQUATE_SECURITY = 0xC
 HTTP_1_1_REQUIRED = 0xD
+ERROR_NAMES = (
+    "NO_ERROR",
+    "PROTOCOL_ERROR",
+    "INTERNAL_ERROR",
+    "FLOW_CONTROL_ERROR",
+    "SETTINGS_TIMEOUT",
+    "STREAM_CLOSED",
+    "FRAME_SIZE_ERROR",
+    "REFUSED_STREAM",
+    "CANCEL",
+    "COMPRESSION_ERROR",
+    "CONNECT_ERROR",
+    "ENHANCE_YOUR_CALM",
+    "INADEQUATE_SECURITY",
+    "HTTP_1_1_REQUIRED",
+)
+
+
+def name_error(code: int) -> str:
+    """Return the name of an error code, for the log; a number for one that the registry did not have."""
+    return ERROR_NAMES[code] if code < len(ERROR_NAMES) else hex(code)

@@ -17,6 +17,7 @@ from trilithon.wire.h2_codes import (
     NO_RFC7540_PRIORITIES,
     REFUSED_STREAM,
     SETTINGS_TIMEOUT,
+    name_error,
 )
 from trilithon.wire.h2_flow import DEFAULT_WINDOW_BYTES, Sender
 from trilithon.wire.h2_frames import (
@@ -274,6 +275,7 @@ class Session(Link):
             except H2Error as worse:
                 error = worse
             else:
+                self.transport.troubled(f"stream {stream_id} is reset ({name_error(error.code)}): {error.reason}")
                 self.sender.write(write_reset(stream_id, error.code))
                 stream = self.streams.get(stream_id)
                 if stream is not None:
@@ -288,6 +290,8 @@ class Session(Link):
         if self.standing is OVER:
             return
         self.begin()
+        if reason:
+            self.transport.troubled(f"the connection is ended ({name_error(code)}): {reason}")
         self.sender.write(write_goaway(self.last_id, code, reason.encode("ascii")))
         self.lose()
         self.transport.finish(True)
@@ -439,6 +443,7 @@ class Session(Link):
                 # It is not the client who holds it up when the window of the connection goes to others.
                 stream.stalled_at = now
             elif now - stream.stalled_at >= limit_s:
+                self.transport.troubled(f"stream {stream.stream_id} is reset (CANCEL): no window opens in time")
                 self.sender.write(write_reset(stream.stream_id, CANCEL))
                 self.drop(stream, BY_US)
                 return

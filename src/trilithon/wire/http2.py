@@ -22,6 +22,7 @@ from trilithon.wire.h2_codes import (
     SETTINGS,
     STREAM_CLOSED,
     WINDOW_UPDATE,
+    name_error,
 )
 from trilithon.wire.h2_frames import (
     SETTINGS_ACK,
@@ -58,6 +59,8 @@ MAX_KEPT_HEADS = 64
 MAX_KEPT_BLOCK_BYTES = 1024
 # So much may be written without a window to bound it before the client has to read.
 MAX_CONTROL_BYTES = 65536
+# So much of what a client says to its GOAWAY goes into the log.
+MAX_TOLD = 200
 # Small pieces of a body are joined when there are so many, since each costs more than it holds.
 MAX_PIECES = 64
 SMALL_PIECE_BYTES = 1024
@@ -153,6 +156,8 @@ class Http2(Session):
                 self.leave()
         elif kind == GOAWAY:
             self.guard.spend(IDLE_FRAMES, self.now)
+            if frame.code and not self.client_leaves:
+                self.transport.troubled(f"the client leaves ({name_error(frame.code)}): {frame.payload[:MAX_TOLD]!r}")
             self.client_leaves = True
         elif kind == PRIORITY_UPDATE:
             self.receive_priority(frame)
