@@ -9,9 +9,13 @@ from typing import Any
 import pytest
 
 from tests.wire.client import Client
+from tests.wire.h2_memory import GET, headers, reset
 from trilithon.testing import serve
+from trilithon.wire.h2_codes import DATA
 
-from .applications import Held
+from .applications import Held, Writer
+from .h2_peer import Peer, ponged
+from .h2_site import SITES, serve_as
 
 pytestmark = pytest.mark.real
 
@@ -104,3 +108,18 @@ def test_a_line_tells_what_was_answered(interface: str, access: Kept) -> None:
     assert '"GET /x?y=z HTTP/1.1" 200 7' in first
     assert '"HEAD /x HTTP/1.1" 200 0' in second
     assert first.startswith("127.0.0.1 ")
+
+
+@pytest.mark.spec("H2-STR-09")
+@pytest.mark.parametrize("kind", SITES)
+@pytest.mark.parametrize("blocks", [1, 20])
+def test_what_a_reset_stream_did_not_get_is_not_counted(kind: str, blocks: int, access: Kept) -> None:
+    writer = Writer(kind, blocks=blocks, size=100_000)
+    with serve_as(kind, writer.asgi, writer.wsgi, access_log="common") as site, Peer((site.host, site.port)) as peer:
+        peer.send(headers(1, GET))
+        while sum(len(sent.payload) for sent in peer.seen if sent.kind == DATA) < 65535:  # as far as the windows go
+            assert peer.take() is not None, peer.told()
+        peer.send(reset(1))
+        ponged(peer)
+    (line,) = access.lines
+    assert '"GET / HTTP/2" 200 65535 ' in line

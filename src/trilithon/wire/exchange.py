@@ -237,8 +237,9 @@ class Exchange:
     `gateway`, `root_path` and `mounted_at`, the part of it that a mount adds, are set by whoever routed it,
     `connection` and `mark` by whoever received it, `thread` by whoever runs its call: to a gateway they mean nothing.
     `window_bytes` is what the client may send of the body before any of it is taken, 0 where nothing bounds that.
-    `status` is the one that went out, 499 when the client left before any, 0 while there is none. `ticks` is set by
-    a receiver that wants `tick` called.
+    `status` is the one that went out, 499 when the client left before any, 0 while there is none; `sent_bytes` are
+    those of the body, less what a carrier knows it will never send. `ticks` is set by a receiver that wants `tick`
+    called.
     The gateway reads `head`, `peer` and the body, then calls `respond` once, `write` any number of times and `end`
     once. `respond` puts nothing on the wire, the first `write` or `end` does. All calls belong to the one thread that
     owns the connection at the time. After the client is gone they raise ClientDisconnected.

@@ -217,12 +217,14 @@ class Session(Link):
         return count
 
     def close_stream(self, stream: Stream, how: int) -> Exchange | None:
-        """Forget a stream, but for how it ended; returns its exchange."""
+        """Forget a stream, but for how it ended; returns its exchange, which accounts for what is not sent any more."""
+        exchange = stream.exchange
+        if exchange is not None and stream.queued:
+            exchange.sent_bytes = max(0, exchange.sent_bytes - stream.queued)  # an answer of our own was not counted
         self.sender.forget(stream)
         stream.state = CLOSED
         self.streams.pop(stream.stream_id, None)
         self.closed.note(stream.stream_id, how)
-        exchange = stream.exchange
         stream.exchange = None
         return exchange
 
