@@ -329,7 +329,7 @@ def wait_for_credit(peer: Peer, stream_id: int, sent_bytes: int, window_bytes: i
     ("options", "good", "bad", "status"),
     [
         ({"max_request_line_bytes": 100}, to(b"/" + b"a" * 85), to(b"/" + b"a" * 88), 414),
-        ({"max_fields": 10}, [*GET, *[(b"x", b"y")] * 6], [*GET, *[(b"x", b"y")] * 7], 431),
+        ({"max_fields": 10}, [*GET, *[(b"x", b"y")] * 10], [*GET, *[(b"x", b"y")] * 11], 431),
         ({"max_field_bytes": 100}, [*GET, (b"x", b"y" * 90)], [*GET, (b"x", b"y" * 101)], 431),
         ({"max_head_bytes": 1000}, [*GET, (b"x", b"y" * 600)], [*GET, *[(b"x", b"y" * 300)] * 3], 431),
     ],

@@ -255,8 +255,15 @@ class TestLimits:
 
     @pytest.mark.spec("H2-HDR-16", "H-LIM-09")
     def test_the_number_of_fields(self) -> None:
-        assert len(pairs(new_decoder(max_fields=7), indexed(2) * 7)) == 7
-        refuse_size(new_decoder(max_fields=7), indexed(2) * 8)
+        assert len(pairs(new_decoder(max_fields=7), indexed(58) * 7)) == 7
+        refuse_size(new_decoder(max_fields=7), indexed(58) * 8)
+
+    @pytest.mark.spec("H-LIM-09", "H2-DOS-04")
+    def test_pseudo_fields_do_not_count_but_weigh(self) -> None:
+        pseudo = indexed(2) + indexed(4) + indexed(6) + unindexed(b":authority", b"a.test")
+        assert len(pairs(new_decoder(max_fields=2), pseudo + indexed(58) * 2)) == 6
+        refuse_size(new_decoder(max_fields=2), pseudo + indexed(58) * 3)
+        refuse_size(new_decoder(max_fields=2, max_head_bytes=42 * 50 - 1), indexed(2) * 50)
 
     @pytest.mark.spec("H2-HDR-16", "H-LIM-09")
     def test_the_size_of_a_field(self) -> None:
@@ -273,8 +280,8 @@ class TestLimits:
 
     def test_the_crumbs_of_a_cookie_do_not_count_but_weigh(self) -> None:
         crumb = unindexed(32, b"a=b")
-        assert len(pairs(new_decoder(max_fields=1), indexed(2) + crumb * 50)) == 51
-        refuse_size(new_decoder(max_fields=1, max_head_bytes=2000), indexed(2) + crumb * 50)
+        assert len(pairs(new_decoder(max_fields=1), indexed(58) + crumb * 50)) == 51
+        refuse_size(new_decoder(max_fields=1, max_head_bytes=2000), indexed(58) + crumb * 50)
 
     @pytest.mark.spec("H2-HDR-16")
     @pytest.mark.parametrize(
@@ -293,13 +300,13 @@ class TestLimits:
 
     @pytest.mark.spec("H2-HDR-01", "H2-HDR-16")
     def test_an_error_behind_the_limit_is_still_an_error(self) -> None:
-        refuse(indexed(2) * 9 + indexed(70), "beyond", new_decoder(max_fields=3))
+        refuse(indexed(58) * 9 + indexed(70), "beyond", new_decoder(max_fields=3))
 
     def test_the_next_section_is_measured_afresh(self) -> None:
         decoder = new_decoder(max_fields=2)
         for _ in range(3):
-            refuse_size(decoder, indexed(2) * 3)
-            assert len(decoder.decode(indexed(2) * 2)) == 2
+            refuse_size(decoder, indexed(58) * 3)
+            assert len(decoder.decode(indexed(58) * 2)) == 2
 
 
 class TestFields:

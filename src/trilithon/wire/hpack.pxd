@@ -8,6 +8,7 @@ cdef Py_ssize_t FIRST_DYNAMIC
 cdef int MAX_CONTINUATIONS
 cdef Py_ssize_t MAX_EVICTED
 cdef bytes COOKIE
+cdef int COLON
 cdef int INDEXED
 cdef int INCREMENTAL
 cdef int SIZE_UPDATE
@@ -63,7 +64,7 @@ cdef class Decoder:
 
     cpdef limit_table(self, Py_ssize_t max_bytes)
     @cython.locals(room=Py_ssize_t, fields_left=Py_ssize_t, end=Py_ssize_t, fields=list, refused=bint, octet=int,
-                   field=HeaderField)
+                   field=HeaderField, name=bytes)
     cpdef list decode(self, bytes block, bint trailers=*)
     @cython.locals(updates=int, end=Py_ssize_t, size=Py_ssize_t)
     cpdef read_size_updates(self, bytes block)

@@ -19,6 +19,7 @@ MAX_CONTINUATIONS = 4
 # Evicted entries are cut off the front of a table when there are this many, so that evicting costs O(1).
 MAX_EVICTED = 64
 COOKIE = b"cookie"
+COLON = 0x3A
 
 # The representations, by their first octet (RFC 7541 6).
 INDEXED = 0x80
@@ -172,8 +173,8 @@ class Decoder:
         """Decode one whole field block; the cost is linear in its size, and so is what is kept meanwhile.
 
         Raises HpackError, which ends the connection, and PeerError (431) for a section above the limits: in size
-        (RFC 9113 6.5.2), in fields (the crumbs of a cookie are none) or in the size of one field. A block that is
-        refused so is decoded to its end with nothing of it kept but the table, and the connection goes on.
+        (RFC 9113 6.5.2), in fields (pseudo fields and the crumbs of a cookie are none) or in the size of one field. A
+        block that is refused so is decoded to its end with nothing of it kept but the table, and the connection goes on.
         """
         room = self.max_trailer_bytes if trailers else self.max_list_bytes
         fields_left = self.max_trailer_fields if trailers else self.max_fields
@@ -201,7 +202,8 @@ class Decoder:
             if refused:
                 continue
             room -= field.size
-            if field.name != COOKIE:
+            name = field.name
+            if not name or (name[0] != COLON and name != COOKIE):
                 fields_left -= 1
             if room < 0 or fields_left < 0 or field.size - ENTRY_OVERHEAD > self.max_field_bytes:
                 refused = True
