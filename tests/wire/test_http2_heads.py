@@ -2,9 +2,9 @@
 
 import pytest
 
-from trilithon.foundation.limits import MessageLimits
+from trilithon.foundation.limits import H2Limits, MessageLimits
 from trilithon.wire.exchange import Inbound
-from trilithon.wire.h2_codes import COMPRESSION_ERROR, HEADERS, PROTOCOL_ERROR, RST_STREAM
+from trilithon.wire.h2_codes import COMPRESSION_ERROR, ENHANCE_YOUR_CALM, HEADERS, PROTOCOL_ERROR, RST_STREAM
 
 from .h2_bytes import raw
 from .h2_memory import GET, Pairs, Script, answer, block, headers
@@ -195,6 +195,29 @@ def test_a_head_above_the_limits_is_answered_431_and_the_table_kept():
     assert script.transport.statuses == [431]
     head = script.one(raw(HEADERS, 5, 3, block(GET) + indexed(62))).head
     assert head.fields == [(b"host", b"a.test"), (b"kept", b"1")]
+
+
+@pytest.mark.spec("H2-HDR-16", "H-LIM-02", "H-LIM-09")
+@pytest.mark.parametrize(("limit", "over"), [(1000, 1), (1000, 15_000), (65536, 1), (65536, 60_000)])
+def test_a_block_above_the_limit_is_answered_431_and_the_table_kept(limit: int, over: int):
+    script = Script(message=MessageLimits(max_head_bytes=limit))
+    sent = block(GET) + incremental(b"kept", b"1")
+    while len(sent) < limit + over:
+        sent += block([(b"large", b"x" * min(10_000, limit + over - len(sent)))])
+    pieces = [sent[at : at + 16384] for at in range(0, len(sent), 16384)]
+    frames = [raw(9, 4 if at == len(pieces) - 1 else 0, 1, piece) for at, piece in enumerate(pieces)]
+    assert script.send(raw(HEADERS, 5 if len(pieces) == 1 else 1, 1, pieces[0]), *frames[1:]) == []
+    assert statuses(script) == [b"431"]
+    head = script.one(raw(HEADERS, 5, 3, block(GET) + indexed(62))).head
+    assert (b"kept", b"1") in head.fields
+
+
+@pytest.mark.spec("H2-HDR-16", "H2-DOS-03")
+def test_a_block_far_above_the_limit_ends_the_connection():
+    script = Script(H2Limits(h2_max_continuations=100))
+    piece = block([(b"large", b"x" * 16_000)])
+    assert script.send(raw(HEADERS, 1, 1, block(GET) + piece), *[raw(9, 0, 1, piece)] * 8) == []
+    assert script.goodbye() == (0, ENHANCE_YOUR_CALM)
 
 
 @pytest.mark.spec("H2-DOS-04")

@@ -79,7 +79,9 @@ class Http2(Session):
         super().__init__(transport, terms, peer, limits, websockets)
         message = terms.limits
         most = limits.http2
-        self.reader = FrameReader(most.h2_max_frame_bytes, message.max_head_bytes, most.h2_max_continuations)
+        # What is too large by less than that is decoded for the table's sake, and can be answered (RFC 9113 10.5.1).
+        block_bytes = message.max_head_bytes + max(message.max_head_bytes, most.h2_max_frame_bytes)
+        self.reader = FrameReader(most.h2_max_frame_bytes, block_bytes, most.h2_max_continuations)
         self.decoder = Decoder(message)
         self.heads: dict[bytes, H2Head] = {}
         self.generation: int = 0
