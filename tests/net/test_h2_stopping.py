@@ -164,7 +164,7 @@ def test_a_connection_that_was_opened_ahead_is_let_go_at_once(kind: str) -> None
 def test_a_connection_that_has_served_enough_is_left_without_losing_a_request(kind: str) -> None:
     held = Held(kind)
     with (
-        serve_as(kind, held.asgi, held.wsgi, max_keep_alive_requests=3, linger_timeout_s=LONG_S) as site,
+        serve_as(kind, held.asgi, held.wsgi, max_keep_alive_requests=4, linger_timeout_s=LONG_S) as site,
         Peer((site.host, site.port), acknowledges=False) as peer,
     ):
         peer.send(SETTINGS_ACK, headers(1, GET), headers(3, GET))
@@ -181,6 +181,23 @@ def test_a_connection_that_has_served_enough_is_left_without_losing_a_request(ki
         assert not [sent for sent in frames if sent.stream_id == 9]
         assert goodbyes(peer) == [(LAST_ID, NO_ERROR), (7, NO_ERROR)]
     assert len(held.paths) == 4
+
+
+@KINDS
+@pytest.mark.spec("H2-DOS-14", "H2-CONN-09")
+@pytest.mark.parametrize("most", [1, 3, 8])
+def test_a_connection_serves_so_many_requests_and_ignores_the_rest(kind: str, most: int) -> None:
+    held = Held(kind)
+    with (
+        serve_as(kind, held.asgi, held.wsgi, max_keep_alive_requests=most, linger_timeout_s=0) as site,
+        Peer((site.host, site.port), acknowledges=False) as peer,
+    ):
+        peer.send(SETTINGS_ACK, *[headers(1 + 2 * at, GET) for at in range(20)])
+        frames = peer.to_end()
+        assert {sent.stream_id for sent in frames if sent.kind == HEADERS} == {1 + 2 * at for at in range(most)}
+        assert goodbyes(peer)[-1] == (2 * most - 1, NO_ERROR)
+        assert not [sent for sent in frames if sent.kind == RST_STREAM]
+    assert len(held.paths) == most
 
 
 @pytest.mark.parametrize("interface", ["asgi", "wsgi"])

@@ -179,13 +179,27 @@ def test_a_client_that_does_not_answer_the_ping_is_parted_from_all_the_same():
 @pytest.mark.spec("H2-DOS-14")
 def test_a_connection_serves_so_many_requests_and_parts_in_peace():
     script = Script()
-    script.terms.max_requests = 2
-    first, second = script.send(headers(1, GET), headers(3, GET))
+    script.terms.max_requests = 8
+    exchanges = script.send(*[headers(1 + 2 * at, GET) for at in range(6)])
     goaway, probe = script.frames()
-    assert goaway.code == NO_ERROR
-    script.send(ping(probe.payload, ack=True))
-    answer(first, b"")
-    answer(second, b"")
+    assert (goaway.payload[:4], goaway.code) == (number(LARGEST), NO_ERROR)
+    exchanges += script.send(headers(13, GET), ping(probe.payload, ack=True), headers(15, GET))
+    assert len(exchanges) == 7
+    for exchange in exchanges:
+        answer(exchange, b"")
+    assert script.transport.closed
+
+
+@pytest.mark.spec("H2-DOS-14")
+def test_a_connection_serves_no_request_more_though_its_client_heeds_nothing():
+    script = Script(timeouts=Timeouts(linger_timeout_s=0))
+    script.terms.max_requests = 8
+    exchanges = script.send(*[headers(1 + 2 * at, GET) for at in range(20)], data(39, b"late"))
+    assert len(exchanges) == 8
+    (last,) = [sent for sent in script.frames() if sent.kind == GOAWAY][1:]
+    assert (last.payload[:4], last.code) == (number(15), NO_ERROR)
+    for exchange in exchanges:
+        answer(exchange, b"")
     assert script.transport.closed
 
 

@@ -253,7 +253,11 @@ class Http2(Session):
         self.requests += 1
         self.waiting_since[REQUEST_DUE] = 0.0  # however short it is, and seen by no look at the clock
         most = self.terms.max_requests
-        if (most and self.requests >= most) or stream_id >= LAST_STREAM_ID:
+        if most and self.requests >= most:
+            self.leave()
+        elif most and self.requests >= most - min(most // 4, self.limits.h2_max_streams):
+            self.retire()  # ahead of it, so that a client that heeds this loses nothing
+        elif stream_id >= LAST_STREAM_ID:
             self.retire()
 
     def reject(self, frame: Frame, error: PeerError) -> None:
