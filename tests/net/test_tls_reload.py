@@ -232,6 +232,58 @@ def test_what_has_not_changed_is_not_loaded_again(tmp_path: Path) -> None:
     assert site.store.table.contexts[0] is before["localhost"]
 
 
+@pytest.mark.parametrize("bad", ["damaged", "new and damaged", "another's key", "no key", "gone"])
+def test_one_that_cannot_be_used_holds_up_no_other(tmp_path: Path, said: pytest.LogCaptureFixture, bad: str) -> None:
+    directory = tmp_path / "sites"
+    directory.mkdir()
+    authority = Authority()
+    pairs = {}
+    for name in ("a.example", "b.example", "c.example"):
+        pairs[name] = authority.server(name)
+        replace(directory / f"{name}.crt", pairs[name].pem)
+        replace(directory / f"{name}.key", pairs[name].key_pem)
+    site = Site(tmp_path, cert_dir=str(directory))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+
+    def served(name: str) -> str | None:
+        return MemoryClient(site.store, context, name).shake().channel.facts().server_cert
+
+    spoiled = directory / "b.example.crt"
+    if bad == "damaged":
+        replace(spoiled, "nothing")
+    elif bad == "new and damaged":
+        spoiled = directory / "aa.example.pem"
+        replace(spoiled, "nothing")
+    elif bad == "another's key":
+        spoiled = directory / "b.example.key"
+        replace(spoiled, pairs["a.example"].key_pem)
+    elif bad == "no key":
+        (directory / "b.example.key").unlink()
+    else:
+        (directory / "b.example.key").unlink()
+        spoiled.unlink()
+    for name in ("a.example", "c.example"):
+        pairs[name] = authority.server(name)
+        replace(directory / f"{name}.crt", pairs[name].pem)
+        replace(directory / f"{name}.key", pairs[name].key_pem)
+    assert site.look()
+    assert served("a.example") == pairs["a.example"].pem
+    assert served("c.example") == pairs["c.example"].pem
+    assert served("b.example") == (site.first.pem if bad == "gone" else pairs["b.example"].pem)
+    assert not any(site.look() for _ in range(3))
+    errors = [record.getMessage() for record in said.records if record.levelname == "ERROR"]
+    assert len(errors) == (bad != "gone")
+    assert all(str(spoiled) in error for error in errors)
+    # Once it is mended it is served too.
+    pairs["b.example"] = authority.server("b.example")
+    replace(directory / "b.example.crt", pairs["b.example"].pem)
+    replace(directory / "b.example.key", pairs["b.example"].key_pem)
+    assert site.look()
+    assert served("b.example") == pairs["b.example"].pem
+
+
 def write_into(directory: Path, signed: Signed) -> Signed:
     """Write a certificate with its key into a directory."""
     replace(directory / f"{signed.certificate.subject.rfc4514_string()[3:]}.pem", signed.pem + signed.key_pem)

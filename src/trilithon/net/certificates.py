@@ -81,7 +81,7 @@ class TlsStore:
     def reload_if_changed(self, now: float) -> bool:
         """Look for changed files every `cert_reload_s`, `now` being the monotonic clock; True when new ones are in use.
 
-        All are loaded aside first: when one cannot be used the old ones stay, and the log says so once. That waits for
+        All are loaded aside first: where one cannot be used the old one stays, and the log says so once. That waits for
         another look, as the files of a pair are seldom written at the same moment.
         """
         interval_s = self._options.cert_reload_s
@@ -91,19 +91,20 @@ class TlsStore:
         stamps = look(self._options)
         if stamps == self._stamps:
             if self._fault:
-                log.error("The certificates cannot be loaded anew, the old ones stay in use: %s", self._fault)
+                log.error("Certificates cannot be loaded anew, the old ones stay in use: %s", self._fault)
                 self._fault = ""
             return False
         self._stamps = stamps
+        faults: list[ConfigError] = []
         try:
-            table = load_table(self._options, self._alpn, self.table)
+            table = load_table(self._options, self._alpn, self.table, faults)
             # Sessions that were opened under other authorities must not be resumed under these.
             stays = table.authorities == self.table.authorities
             front = self.front if stays else make_context(self._options, self._alpn)
         except ConfigError as fault:
             self._fault = str(fault)
             return False
-        self._fault = ""
+        self._fault = "; ".join(str(fault) for fault in faults)
         if table.loaded == self.table.loaded:
             return False  # something else in the directory
         self.table = table
@@ -120,11 +121,13 @@ def open_store(options: Options, alpn: list[str]) -> TlsStore:
     return TlsStore(options, alpn)
 
 
-def load_table(options: Options, alpn: list[str], old: Table | None = None) -> Table:
+def load_table(
+    options: Options, alpn: list[str], old: Table | None = None, faults: list[ConfigError] | None = None
+) -> Table:
     """Load every certificate of `options` into a context of its own; raises ConfigError.
 
     Contexts of `old` whose files have not changed are taken over: loading costs some milliseconds each, in which nobody
-    is served.
+    is served. So are those whose new files cannot be used, and `faults` gets the reason: one bad file holds up no other.
     """
     table = Table(stamp_of(options.ca_certs) if options.ca_certs else None)
     if options.self_signed:
@@ -133,22 +136,33 @@ def load_table(options: Options, alpn: list[str], old: Table | None = None) -> T
         table.add(context)
         return table
     password = read_password(options)
+    # What was made with other authorities would let their clients in.
+    kept = old.loaded if old is not None and old.authorities == table.authorities else None
     found = []
     for pair in pairs(options):
         files = (pair.certfile, pair.keyfile)
         # Looked at before they are read: what changes meanwhile is seen the next time.
         stamps = (stamp_of(pair.certfile), stamp_of(pair.keyfile))
-        known = old.loaded.get(files) if old is not None and old.authorities == table.authorities else None
-        if known is not None and known[:2] == stamps:
-            context = known[2]
-        else:
-            context = make_context(options, alpn)
-            load_pair(context, pair, password)
-        table.loaded[files] = (*stamps, context)
+        known = kept.get(files) if kept is not None else None
+        if known is None or known[:2] != stamps:
+            try:
+                context = make_context(options, alpn)
+                load_pair(context, pair, password)
+                known = (*stamps, context)
+            except ConfigError as fault:
+                if kept is None or faults is None:
+                    raise
+                faults.append(fault)
+                if known is None:
+                    continue
+        table.loaded[files] = known
+        context = known[2]
         trouble = context.leaf.out_of_date(time.time()) if context.leaf is not None else ""
         if trouble:
             log.warning("The certificate in %s %s", pair.certfile, trouble)
         found.append((pair.option != "certfile", bool(trouble), context))
+    if faults and not found:
+        raise faults[0]
     # certfile is the default whatever its state; of others with the same name a valid one goes first.
     found.sort(key=lambda each: each[:2])
     for _, _, context in found:
@@ -182,9 +196,7 @@ def _pairs_of(entry: Path) -> list[Pair]:
     if entry.suffix not in (".pem", ".crt"):
         return []
     key = entry.with_suffix(".key")
-    if not key.exists() and entry.suffix == ".crt":
-        raise ConfigError("cert_dir", str(entry), f"its key is missing, which should be {key.name} beside it")
-    return [Pair("cert_dir", str(entry), str(key if key.exists() else entry))]
+    return [Pair("cert_dir", str(entry), str(key if key.exists() or entry.suffix == ".crt" else entry))]
 
 
 def read_password(options: Options) -> str:

@@ -102,6 +102,9 @@ def load_pair(context: Context, pair: Pair, password: str) -> Leaf:
     except ValueError as fault:
         raise ConfigError(pair.option, pair.certfile, str(fault)) from None
     key_option = "keyfile" if pair.option == "certfile" and pair.keyfile != pair.certfile else pair.option
+    if pair.option == "cert_dir" and not os.path.exists(pair.keyfile):
+        name = os.path.basename(pair.keyfile)
+        raise ConfigError(pair.option, pair.certfile, f"its key is missing, which should be {name} beside it")
     key = text if pair.keyfile == pair.certfile else _read(key_option, pair.keyfile)
     if "PRIVATE KEY-----" not in key:
         where = "; put it beside as NAME.key" if pair.option == "cert_dir" else "; name its file with keyfile"
