@@ -81,6 +81,8 @@ def _path(site: Path, value: str) -> str:
         {"certfile": "locked.pem", "keyfile_password_file": "word"},
         {"certfile": "both.pem", "ca_certs": "cert.pem", "client_certs": "required"},
         {"certfile": "both.pem", "ciphers": "ECDHE+AESGCM:!aNULL"},
+        {"certfile": "both.pem", "ciphers": "HIGH:!aNULL:!eNULL"},
+        {"certfile": "both.pem", "ciphers": "DEFAULT:!PSK"},
         {"certfile": "both.pem", "tls_min_version": "1.3"},
     ],
 )
@@ -160,6 +162,10 @@ def test_the_password_can_be_given_itself(site: Path, authority: Authority) -> N
             "holds no certificate in PEM",
         ),
         ({"certfile": "both.pem", "ciphers": "NO-SUCH"}, "ciphers", "", "OpenSSL knows no such suites"),
+        ({"certfile": "both.pem", "ciphers": "NULL:eNULL"}, "ciphers", "", "does not encrypt; append :!aNULL:!eNULL"),
+        ({"certfile": "both.pem", "ciphers": "ECDHE+AESGCM:eNULL"}, "ciphers", "", "does not encrypt; append"),
+        ({"certfile": "both.pem", "ciphers": "aNULL:+ADH"}, "ciphers", "", "lets anybody pass for the server; append"),
+        ({"certfile": "both.pem", "ciphers": "HIGH:@STRENGTH"}, "ciphers", "", "append :!aNULL:!eNULL"),
     ],
     ids=lambda value: " ".join(value.values()) if isinstance(value, dict) else "",
 )

@@ -69,6 +69,7 @@ def make_context(options: TlsOptions, alpn: list[str]) -> Context:
         raise ConfigError(
             "ciphers", options.ciphers, "OpenSSL knows no such suites; try openssl ciphers -v with the same text"
         ) from None
+    _refuse_empty_suites(context, options.ciphers)
     if options.ciphers:
         context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE
     else:
@@ -82,6 +83,18 @@ def make_context(options: TlsOptions, alpn: list[str]) -> Context:
         context.asks = True
         context.verify_mode = _CLIENT_CERTS[options.client_certs]
     return context
+
+
+def _refuse_empty_suites(context: Context, ciphers: str) -> None:
+    """Refuse suites that protect nothing, which OpenSSL's ALL and HIGH hold as well; raises ConfigError."""
+    for suite in context.get_ciphers():
+        flaw = ""
+        if not suite["strength_bits"]:
+            flaw = "does not encrypt"
+        elif suite["auth"] == "auth-null":
+            flaw = "lets anybody pass for the server"
+        if flaw:
+            raise ConfigError("ciphers", ciphers, f"{suite['name']} is among them, which {flaw}; append :!aNULL:!eNULL")
 
 
 def _load_authorities(context: Context, path: str) -> None:
