@@ -95,6 +95,20 @@ def test_a_valid_certificate_goes_before_an_expired_one(authority: Authority, tm
     assert client.channel.facts().server_cert == new.pem
 
 
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_sessions_are_not_resumed_under_the_name_of_another_certificate(
+    store: TlsStore, authority: Authority, version: ssl.TLSVersion
+) -> None:
+    context = authority.trusting()
+    context.maximum_version = version
+    first = MemoryClient(store, context, "a.example").shake()
+    assert first.answer(b"x") == b"x"
+    second = MemoryClient(store, context, "b.example", session=first.tls.session).shake()
+    assert not second.tls.session_reused
+    assert second.channel.facts().server_cert != first.channel.facts().server_cert
+    assert MemoryClient(store, context, "www.a.example", session=first.tls.session).shake().tls.session_reused
+
+
 def test_sessions_are_resumed_whatever_the_name(store: TlsStore, authority: Authority) -> None:
     context = authority.trusting()
     for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):

@@ -172,6 +172,14 @@ def test_sessions_outlive_new_certificates(site: Site) -> None:
     assert site.client(session=first.tls.session).tls.session_reused
 
 
+def test_sessions_end_with_the_names_of_their_certificate(site: Site) -> None:
+    first = site.client()
+    first.answer(b"x")
+    site.write(site.authority.server("localhost", "other.example"))
+    assert site.look()
+    assert not site.client(session=first.tls.session).tls.session_reused
+
+
 def test_a_directory_gains_and_loses_certificates(tmp_path: Path, said: pytest.LogCaptureFixture) -> None:
     directory = tmp_path / "sites"
     directory.mkdir()

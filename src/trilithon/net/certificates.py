@@ -60,9 +60,6 @@ class TlsStore:
         self._alpn = alpn
         self._stamps = look(options)
         self.table = load_table(options, alpn)
-        # What every connection begins with holds the key of the session tickets: that is the same in all workers, and
-        # stays when certificates change.
-        self.front = make_context(options, alpn)
         self._next_look = 0.0
         self._fault = ""
 
@@ -72,9 +69,11 @@ class TlsStore:
         The name is read before OpenSSL sees it: the ssl module's own way calls back for each connection, and lets a
         client that sends no ASCII write to standard error.
         """
-        conversation = self.front.wrap_bio(incoming, outgoing, server_side=True)
+        context = self.table.choose(name)
+        conversation = context.front.wrap_bio(incoming, outgoing, server_side=True)
         assert isinstance(conversation, Conversation)
-        conversation.context = self.table.choose(name)
+        if context.front is not context:
+            conversation.context = context
         conversation.wanted = name
         return conversation
 
@@ -98,9 +97,6 @@ class TlsStore:
         faults: list[ConfigError] = []
         try:
             table = load_table(self._options, self._alpn, self.table, faults)
-            # Sessions that were opened under other authorities must not be resumed under these.
-            stays = table.authorities == self.table.authorities
-            front = self.front if stays else make_context(self._options, self._alpn)
         except ConfigError as fault:
             self._fault = str(fault)
             return False
@@ -108,7 +104,6 @@ class TlsStore:
         if table.loaded == self.table.loaded:
             return False  # something else in the directory
         self.table = table
-        self.front = front
         log.info("The certificates were loaded anew")
         return True
 
@@ -136,7 +131,7 @@ def load_table(
         table.add(context)
         return table
     password = read_password(options)
-    # What was made with other authorities would let their clients in.
+    # What was made with other authorities would let their clients in, and go on with their sessions.
     kept = old.loaded if old is not None and old.authorities == table.authorities else None
     found = []
     for pair in pairs(options):
@@ -147,7 +142,11 @@ def load_table(
         if known is None or known[:2] != stamps:
             try:
                 context = make_context(options, alpn)
-                load_pair(context, pair, password)
+                leaf = load_pair(context, pair, password)
+                if known is not None and known[2].leaf is not None and known[2].leaf.names == leaf.names:
+                    # The key of the session tickets stays, the same in all workers. Under other names it does not: a
+                    # session is for the name that it was opened under (RFC 6066 3).
+                    context.front = known[2].front
                 known = (*stamps, context)
             except ConfigError as fault:
                 if kept is None or faults is None:

@@ -31,10 +31,11 @@ class Conversation(ssl.SSLObject):
 
 
 class Context(ssl.SSLContext):
-    """Everything that a connection is made with: options, suites, ALPN and, except for the front, a certificate.
+    """Everything that a connection is made with: options, suites, ALPN and a certificate.
 
     `numbers` has the number of each cipher suite in the registry by OpenSSL's name for it; `asks` says whether clients
-    are asked for certificates.
+    are asked for certificates. `front` is what its connections begin with, which holds the key of their session
+    tickets: the context itself, or where its certificate is a renewed one, that of the first.
     """
 
     leaf: Leaf | None = None
@@ -43,6 +44,7 @@ class Context(ssl.SSLContext):
         super().__init__()
         self.numbers: dict[str, int] = {}
         self.asks = False
+        self.front = self
 
 
 class Pair:
