@@ -45,6 +45,20 @@ def test_hints_after_start_response_still_go_before_the_head() -> None:
     assert (answer.status, answer.interim, answer.body, answer.all("Link")) == (200, [103], b"x", [])
 
 
+@pytest.mark.spec("H-EH-01")
+def test_hints_may_hold_what_the_answer_will() -> None:
+    fields = [LINK, ("Content-Security-Policy", "style-src 'self'"), ("Content-Type", "text/html")]
+
+    def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        environ["wsgi.early_hints"](fields)
+        return hello(environ, start_response)
+
+    with serve(application) as site, RawClient(site) as client:
+        client.send(request_bytes("/"))
+        assert client.head().fields == fields
+        assert client.answer().body == b"hello"
+
+
 def test_http_1_0_and_a_sent_head_get_none() -> None:
     def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
         if environ["SERVER_PROTOCOL"] == "HTTP/1.0":
@@ -78,11 +92,19 @@ BAD = [
     [("Link\r\nInjected", "1")],
     [("Link", "\u20ac")],
     [("Transfer-Encoding", "chunked")],
+    [LINK, ("Content-Length", "5")],
+    [LINK, ("Connection", "close")],
+    [("Keep-Alive", "timeout=5")],
+    [("Upgrade", "h2c")],
+    [("Trailer", "x")],
+    [("Host", "elsewhere.test")],
+    [("Expect", "100-continue")],
     (LINK,),
     [b"Link: 1"],
 ]
 
 
+@pytest.mark.spec("H-EH-01")
 @pytest.mark.parametrize("fields", BAD, ids=repr)
 def test_bad_hints_raise_and_send_nothing(fields: Any) -> None:
     errors: list[Exception] = []

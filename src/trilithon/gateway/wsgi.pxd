@@ -17,7 +17,7 @@ cdef class WsgiCall:
     @cython.locals(exchange=Exchange, head=ResponseHead)
     cpdef start_response(self, object status, object headers, object exc_info=*)
     cpdef write(self, object data)
-    @cython.locals(exchange=Exchange, head=ResponseHead)
+    @cython.locals(exchange=Exchange)
     cpdef early_hints(self, object headers)
     @cython.locals(exchange=Exchange, environ=dict)
     cpdef run(self)

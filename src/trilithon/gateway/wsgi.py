@@ -12,7 +12,8 @@ from trilithon.gateway.wsgi_environ import base_environ, fill_environ
 from trilithon.gateway.wsgi_file import FileWrapper
 from trilithon.gateway.wsgi_input import InputStream
 from trilithon.wire.exchange import COMPLETE, ENDED, FLOWING, HELD, OPEN, Exchange, Receiver, describe
-from trilithon.wire.response import ALLOW, ResponseHead, wsgi_head
+from trilithon.wire.response import ALLOW, wsgi_head
+from trilithon.wire.trailers import read_hint_fields
 
 log = logging.getLogger("trilithon.error")
 
@@ -79,9 +80,7 @@ class WsgiCall:
     def early_hints(self, headers: list[tuple[str, str]]) -> None:
         """Send 103 Early Hints at once (RFC 8297); nothing to HTTP/1.0 and behind the head. Raises AppError."""
         exchange = self.exchange
-        head = ResponseHead(103, b"")
-        head.read_wsgi(headers)
-        exchange.carrier.inform(exchange, 103, head.block())
+        exchange.carrier.inform(exchange, 103, read_hint_fields(headers))
         exchange.carrier.push(exchange, False)
 
     def run(self) -> None:

@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 
 from trilithon.foundation.errors import AppTypeError, AppValueError
-from trilithon.wire.response import SentLine, learn_asgi_line
+from trilithon.wire.fields import EXPECT, HOST
+from trilithon.wire.response import ResponseHead, SentLine, learn_asgi_line
 
 # Beside those with a role: what frames, routes, authenticates, or says how the content is to be handled comes too late
 # behind it (RFC 9110 6.5.1).
@@ -37,6 +38,21 @@ def read_trailers(fields: Iterable[Iterable[bytes]]) -> list[SentLine]:
             raise AppValueError(f"{line.name.decode()} means nothing in a trailer (RFC 9110 6.5.1)")
         lines.append(line)
     return lines
+
+
+def read_hint_fields(fields: list[tuple[str, str]]) -> bytes:
+    """Return the lines of an early hint that a WSGI application sends, checked; raises AppTypeError and AppValueError.
+
+    What frames a message or belongs to the connection is for the final head alone (RFC 8297 2).
+    """
+    head = ResponseHead(103, b"")
+    head.read_wsgi(fields)
+    if head.length >= 0:
+        raise AppValueError("content-length has no place in an early hint (RFC 8297 2)")
+    for line in head.lines:
+        if line.role == HOST or line.role == EXPECT:
+            raise AppValueError(f"{line.name.decode()} is a field of requests, with no place in an early hint")
+    return head.block()
 
 
 def read_hints(links: Iterable[bytes]) -> bytes:
