@@ -1,5 +1,6 @@
 """http.response.pathsend: a file by its path is the whole body, on every protocol."""
 
+import errno
 import os
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,33 @@ def test_an_empty_file(way: Way, tmp_path: Path) -> None:
         for _ in range(2):
             answer = client.ask()
             assert (answer.whole, answer.body, answer.one(b"content-length")) == (True, b"", b"0")
+
+
+@pytest.mark.skipif(not Path("/proc/version").exists(), reason="there is no /proc")
+@pytest.mark.spec("A-XPATH-01", "A-XPATH-04")
+def test_a_file_that_is_made_when_it_is_read(way: Way) -> None:
+    version = Path("/proc/version")
+    assert version.stat().st_size == 0
+    answer = way.ask(sending(str(version)))
+    assert (answer.status, answer.whole, answer.body) == (200, True, version.read_bytes())
+    assert answer.one(b"content-length") == b"%d" % len(answer.body)
+
+
+@pytest.mark.skipif(not Path("/proc/self/pagemap").exists(), reason="there is no /proc")
+@pytest.mark.spec("A-XPATH-01")
+def test_a_file_that_is_made_without_end_is_not_sent(clear_way: Way) -> None:
+    notes = Notes()
+
+    @http_only
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send(start())
+        notes.add(await raised_by(send(pathsend("/proc/self/pagemap"))))
+        await send(body(b"instead"))
+
+    assert clear_way.ask(app).body == b"instead"
+    (error,) = notes.rest()
+    assert isinstance(error, OSError)
+    assert error.errno == errno.EFBIG
 
 
 @pytest.mark.spec("A-XPATH-01")

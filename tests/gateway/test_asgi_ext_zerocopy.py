@@ -230,6 +230,29 @@ def test_the_position_moves_as_if_read_only_without_an_offset(kind: str, clear_w
     assert notes.rest() == [CONTENT[30:35], CONTENT[35:40], b""]
 
 
+@pytest.mark.skipif(not Path("/proc/version").exists(), reason="there is no /proc")
+@pytest.mark.spec("A-XZERO-01", "A-XZERO-04")
+def test_a_file_that_is_made_when_it_is_read(way: Way) -> None:
+    notes = Notes()
+
+    @http_only
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        with open("/proc/version", "rb") as file:
+            await send(start())
+            await send(zerocopy(file, count=5, more_body=True))
+            notes.add(file.read(3))
+            await send(zerocopy(file, offset=1, count=4, more_body=True))
+            await send(zerocopy(file, offset=1_000_000, more_body=True))
+            await send(zerocopy(file))
+            notes.add(file.read())
+
+    content = Path("/proc/version").read_bytes()
+    answer = way.ask(app)
+    assert (answer.status, answer.whole) == (200, True)
+    assert answer.body == content[:5] + content[1:5] + content[8:]
+    assert notes.rest() == [content[5:8], b""]
+
+
 BAD: dict[str, tuple[Any, dict[str, Any], type[Exception]]] = {
     "BytesIO": (lambda: io.BytesIO(CONTENT), {}, TypeError),
     "no file": (lambda: "name", {}, TypeError),

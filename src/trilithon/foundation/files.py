@@ -1,8 +1,14 @@
 """Spans of regular files: sent by the kernel where it can, read where their bytes have to be wrapped."""
 
+import errno
 import os
+import tempfile
 
 CHUNK_BYTES = 262144
+# What is made when it is read may have no end.
+MAX_GENERATED_BYTES = 64 * 1024 * 1024
+# Some such files refuse to be read byte by byte.
+PAGE_BYTES = 4096
 
 
 class FileSpan:
@@ -57,3 +63,26 @@ class FileSpan:
 
     def __del__(self) -> None:
         self.close()
+
+
+def is_generated(fd: int, size: int, start: int) -> bool:
+    """Tell whether a file holds something at `start` though its size is nothing, as in /proc: it is made when read."""
+    return not size and bool(os.pread(fd, PAGE_BYTES, start))
+
+
+def take_down(fd: int, start: int, most: int) -> FileSpan:
+    """Return what a generated file holds from `start` on, `most` bytes or with -1 all, copied to the same place.
+
+    Raises OSError, that of EFBIG when there is no end of it.
+    """
+    with tempfile.TemporaryFile(buffering=0) as copy:
+        place = start
+        while place - start != most:
+            if place - start > MAX_GENERATED_BYTES:
+                raise OSError(errno.EFBIG, "a file without a size has no end")
+            left = most - (place - start) if most >= 0 else CHUNK_BYTES
+            block = os.pread(fd, min(left, CHUNK_BYTES), place)
+            if not block:
+                break
+            place += os.pwrite(copy.fileno(), block, place)
+        return FileSpan(os.dup(copy.fileno()), start, place - start)

@@ -7,7 +7,7 @@ import stat
 from typing import Any
 
 from trilithon.foundation.errors import AppTypeError, AppValueError
-from trilithon.foundation.files import FileSpan
+from trilithon.foundation.files import FileSpan, is_generated, take_down
 
 # Without O_NONBLOCK the opening of a FIFO would wait for its writer.
 OPEN_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
@@ -27,10 +27,14 @@ def open_path(path: object) -> FileSpan:
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
         if not stat.S_ISREG(status.st_mode):
             raise OSError(errno.EINVAL, "not a regular file", path)
+        if not is_generated(fd, status.st_size, 0):
+            return FileSpan(fd, 0, status.st_size)
+        span = take_down(fd, 0, -1)
     except BaseException:
         os.close(fd)
         raise
-    return FileSpan(fd, 0, status.st_size)
+    os.close(fd)
+    return span
 
 
 def open_span(file: Any, offset: object, count: object) -> FileSpan:
@@ -48,6 +52,8 @@ def open_span(file: Any, offset: object, count: object) -> FileSpan:
     if not stat.S_ISREG(status.st_mode):
         raise AppValueError("only what a regular file holds can be sent without a copy")
     start = offset if isinstance(offset, int) else position(file, fd)
+    if is_generated(fd, status.st_size, start):
+        return take_down(fd, start, count if isinstance(count, int) else -1)
     rest = max(0, status.st_size - start)
     return FileSpan(os.dup(fd), start, min(count, rest) if isinstance(count, int) else rest)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from trilithon.foundation.errors import AppStateError
-from trilithon.foundation.files import FileSpan
+from trilithon.foundation.files import FileSpan, is_generated
 from trilithon.wire.exchange import HELD, Exchange
 
 # Only where these types hand out a descriptor is what they read what the descriptor holds: a GzipFile's is not.
@@ -62,8 +62,8 @@ class FileWrapper:
             if not stat.S_ISREG(status.st_mode):
                 return None
             position = self.file.tell()
-            if not status.st_size and os.pread(fd, 1, position):
-                return None  # as in /proc: what it holds is made when it is read
+            if is_generated(fd, status.st_size, position):
+                return None  # a thread may wait for what is made block by block, and send each at once
             return FileSpan(os.dup(fd), position, max(0, status.st_size - position))
         except (OSError, ValueError):
             return None
