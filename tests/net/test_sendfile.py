@@ -154,7 +154,9 @@ def test_reset_streams_close_their_files(target: str, trust: Trust, path: Path) 
 
 @pytest.mark.spec("A-XPATH-04", "A-XZERO-02")
 @pytest.mark.parametrize("target", ["/pathsend", "/zerocopysend"])
-def test_a_file_that_shrinks_is_broken_off(target: str, way: Way, path: Path) -> None:
+def test_a_file_that_shrinks_is_broken_off(
+    target: str, way: Way, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     sent = threading.Event()
     with way.serve(asgi_of(path, sent)) as site, way.client(site, receive_buffer_bytes=65536) as client:
         client.begin(target)
@@ -167,6 +169,8 @@ def test_a_file_that_shrinks_is_broken_off(target: str, way: Way, path: Path) ->
         wait_for(lambda: not descriptors_of(path), "the descriptors to be closed")
         with way.client(site) as other:
             assert other.ask("/quick").body == b"quick"
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert warnings == [f"a response is broken off: {str(path)!r} became shorter while it was sent"]
 
 
 @pytest.mark.spec("A-XPATH-01", "A-RESP-25")

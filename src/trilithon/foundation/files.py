@@ -33,7 +33,7 @@ class FileSpan:
         except BlockingIOError:
             return 0
         if not sent:
-            raise EOFError("the file became shorter while it was sent")
+            raise EOFError(f"{self.name()} became shorter while it was sent")
         self.offset += sent
         self.count -= sent
         return sent
@@ -42,7 +42,7 @@ class FileSpan:
         """Return up to `size` bytes and go on behind them; raises as `send`."""
         data = os.pread(self.fd, min(self.count, size), self.offset)
         if not data:
-            raise EOFError("the file became shorter while it was sent")
+            raise EOFError(f"{self.name()} became shorter while it was sent")
         self.offset += len(data)
         self.count -= len(data)
         return data
@@ -53,6 +53,13 @@ class FileSpan:
         while self.count:
             data += self.read(self.count)
         return data
+
+    def name(self) -> str:
+        """Return the path of the file for the log, or what there is instead of one."""
+        try:
+            return repr(os.readlink(f"/proc/self/fd/{self.fd}"))
+        except OSError:
+            return "a file"  # where there is no /proc, a descriptor does not say
 
     def close(self) -> None:
         """Give the descriptor back; idempotent."""

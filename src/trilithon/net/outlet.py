@@ -1,5 +1,6 @@
 """The output of a connection: bytes and files in a queue, sealed by TLS where that is on, written as there is room."""
 
+import logging
 import select
 import socket
 import struct
@@ -9,6 +10,8 @@ from trilithon.foundation.files import FileSpan
 from trilithon.foundation.leaf import gather, send
 from trilithon.net.tls import SEAL_STEP_BYTES, TlsChannel
 from trilithon.wire.exchange import Transport
+
+log = logging.getLogger("trilithon.error")
 
 # So much is sealed at once, and with the part that reaches it up to the most: enough for one write, and little to hold
 # for a client that does not read. The most takes a block of 64 KiB with the head and the frames around it.
@@ -66,7 +69,15 @@ class Outlet(Transport):
 
     def send_span(self, span: FileSpan) -> int:
         """Write from a file span; raises as `drain_queue`."""
-        return span.send(self.fd)
+        try:
+            return span.send(self.fd)
+        except EOFError as fault:
+            self.fell_short(fault)
+            raise
+
+    def fell_short(self, fault: Exception) -> None:
+        """Log why a response with a file is broken off; see Transport."""
+        log.warning("a response is broken off: %s", fault)
 
     def send_parts(self, out: list[Any]) -> int:
         """Write several byte parts with one call."""
@@ -161,7 +172,11 @@ class Outlet(Transport):
         out = self.out
         first = out[0]
         if type(first) is not bytes:
-            data = first.read(SEAL_BYTES)
+            try:
+                data = first.read(SEAL_BYTES)
+            except (OSError, EOFError) as fault:
+                self.fell_short(fault)
+                raise
             if not first.count:
                 first.close()
                 del out[0]

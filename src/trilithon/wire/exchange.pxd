@@ -25,6 +25,7 @@ cdef class Receiver:
 cdef class Transport:
     cpdef write(self, bytes data)
     cpdef write_span(self, object span)
+    cpdef fell_short(self, object fault)
     cpdef finish(self, bint lingering)
     cpdef abort(self, bint reset)
     cpdef pause(self)

@@ -124,6 +124,9 @@ class Transport:
     def write_span(self, span: FileSpan) -> None:
         """Queue a span of a file, which belongs to the transport from now on; cheap, never waits."""
 
+    def fell_short(self, fault: Exception) -> None:
+        """A file does not give what it promised, which breaks its response off: the log is to say so."""
+
     def finish(self, lingering: bool) -> None:
         """Close once the queue is written; `lingering` reads on for a while so that the client gets the answer."""
 

@@ -205,7 +205,8 @@ class Sender:
         room = min(self.window, stream.window_out)
         try:
             data = stream.first_queued(room)
-        except (OSError, EOFError):
+        except (OSError, EOFError) as fault:
+            self.transport.fell_short(fault)
             self.cut_short(stream)
             return
         most = BURST_BYTES if self.schedule.count == 1 else FRAME_BYTES
