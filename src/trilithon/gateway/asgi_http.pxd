@@ -29,4 +29,4 @@ cdef class HttpCall(Call):
     cdef send_trailers(self, dict event)
     @cython.locals(exchange=Exchange)
     cdef send_hint(self, dict event)
-    cdef overstay(self)
+    cdef check_welcome(self, object goes_on)

@@ -40,16 +40,14 @@ class HttpCall(Call):
             event: Event = message if type(message) is dict else dict(message)
             kind = event["type"]
             if kind == "http.response.body":
-                if self.ending and event.get("more_body", False):
-                    self.overstay()
-                if self.told:
-                    raise ClientDisconnected("the client is gone")
+                more = event.get("more_body", False)
+                self.check_welcome(more)
                 body = event.get("body", b"")
                 if type(body) is not bytes:
                     body = to_bytes(body)
                 if self.trailers is not None:
                     self.check_content()
-                if event.get("more_body", False):
+                if more:
                     exchange.write(body)
                     # At once: an application that blocks the loop between its events must not hold them back.
                     exchange.carrier.push(exchange, False)
@@ -64,8 +62,7 @@ class HttpCall(Call):
                         exchange.write(body)
                     self.close_content()
             elif kind == "http.response.start":
-                if self.told:
-                    raise ClientDisconnected("the client is gone")
+                self.check_welcome(False)
                 if exchange.outbound is not FRESH:
                     exchange.check_flow()
                     raise AppStateError("http.response.start was sent before")
@@ -86,8 +83,7 @@ class HttpCall(Call):
 
     def extend(self, kind: object, event: Event) -> bool:
         """Take an event of an extension; raises as `send`, and returns whether the output must be waited for."""
-        if self.told:
-            raise ClientDisconnected("the client is gone")
+        self.check_welcome(kind == "http.response.zerocopysend" and event.get("more_body", False))
         if kind == "http.response.zerocopysend":
             return self.send_span(event)
         if kind == "http.response.pathsend":
@@ -116,10 +112,6 @@ class HttpCall(Call):
         """Send a part of an open file as a piece of the body; returns whether the output must be waited for."""
         exchange = self.exchange
         more = event.get("more_body", False)
-        if self.ending and more:
-            self.overstay()
-            if self.told:
-                raise ClientDisconnected("the client is gone")
         self.check_content()
         file = event["file"]
         offset = event.get("offset")
@@ -257,11 +249,14 @@ class HttpCall(Call):
         self.lost()
         return True
 
-    def overstay(self) -> None:
-        """A stream that is to end goes on: its send tells it so, unless a receive that waits is about to.
+    def check_welcome(self, goes_on: object) -> None:
+        """Raise ClientDisconnected when nothing more is taken from the application; `goes_on`, it means to send more.
 
-        An application that streams in one task and listens in another may be in the middle of an event just then, and
-        is to end well.
+        A stream that is to end and goes on is told so by its send, unless a receive that waits is about to: an
+        application that streams in one task and listens in another may be in the middle of an event just then, and is
+        to end well.
         """
-        if not self.waiters:
+        if goes_on and self.ending and not self.waiters:
             self.told = True
+        if self.told:
+            raise ClientDisconnected("the client is gone")
