@@ -122,7 +122,7 @@ def load_table(
     """Load every certificate of `options` into a context of its own; raises ConfigError.
 
     Contexts of `old` whose files have not changed are taken over: loading costs some milliseconds each, in which nobody
-    is served. So are those whose new files cannot be used, and `faults` gets the reason: one bad file holds up no other.
+    is served. So are those whose new files cannot be used, and `faults` gets the reason: one bad file stops no other.
     """
     table = Table(stamp_of(options.ca_certs) if options.ca_certs else None)
     if options.self_signed:

@@ -174,7 +174,7 @@ class Decoder:
 
         Raises HpackError, which ends the connection, and PeerError (431) for a section above the limits: in size
         (RFC 9113 6.5.2), in fields (pseudo fields and the crumbs of a cookie are none) or in the size of one field. A
-        block that is refused so is decoded to its end with nothing of it kept but the table, and the connection goes on.
+        block that is refused so is decoded to its end with nothing of it kept but the table; the connection goes on.
         """
         room = self.max_trailer_bytes if trailers else self.max_list_bytes
         fields_left = self.max_trailer_fields if trailers else self.max_fields
