@@ -6,9 +6,9 @@ from collections.abc import Iterator
 import pytest
 
 from trilithon.foundation.cells import clock_us
-from trilithon.foundation.scoreboard import Scoreboard, WorkerState
+from trilithon.foundation.scoreboard import BEAT_AT, CREW, LOOP, Scoreboard, WorkerState
 from trilithon.net.levelling import MAKE_UP, TOO_MUCH, Quota, choose, is_turn_over, plan
-from trilithon.net.standing import HAS_ROOM, MEASURED_AT, RESTS, STUCK_US, Standing, takes_connections
+from trilithon.net.standing import HAS_ROOM, LIFELESS_US, MEASURED_AT, RESTS, STUCK_US, Standing, takes_connections
 
 pytestmark = pytest.mark.real
 
@@ -168,6 +168,23 @@ def test_who_does_not_serve_gets_nothing(board, state) -> None:
 def test_who_has_no_room_gets_nothing(board) -> None:
     board.slot(0).cells.write(HAS_ROOM, 0)
     assert not takes_connections(board.slot(0), clock_us())
+
+
+@pytest.mark.parametrize("engine", [LOOP, CREW])
+def test_who_rests_but_shows_no_life_gets_nothing(board, engine) -> None:
+    slot = board.slot(0)
+    slot.beat(engine)
+    assert takes_connections(slot, clock_us())
+    assert takes_connections(slot, clock_us() + LIFELESS_US // 2)
+    assert not takes_connections(slot, clock_us() + LIFELESS_US + 1)
+
+
+def test_a_crew_that_lives_does_not_stand_for_a_loop_that_does_not(board) -> None:
+    slot = board.slot(0)
+    now_us = clock_us()
+    slot.cells.write(BEAT_AT + LOOP, now_us - LIFELESS_US - 1)
+    slot.beat(CREW)
+    assert not takes_connections(slot, now_us)
 
 
 def test_who_has_clients_but_shows_no_life_gets_nothing(board) -> None:

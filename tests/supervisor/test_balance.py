@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import ssl
+import threading
 import time
 from collections import Counter
 from pathlib import Path
@@ -268,6 +269,24 @@ def test_what_a_stopped_worker_was_given_is_taken_back(launch, target, call):
     finally:
         os.kill(victim, signal.SIGCONT)
     ask_all(callers)
+
+
+def test_a_stopped_worker_keeps_no_client_waiting(launch, target, call):
+    service = launch(target, "--workers", "2", "--hang-timeout", "0").started()
+    victim, other = service.children()
+    os.kill(victim, signal.SIGSTOP)
+    try:
+        until(lambda: is_stopped(victim), "all threads of a worker to stand still")
+        # So far apart that the other worker sleeps in between, and sleeps again having given one to the stopped worker.
+        pace = threading.Event()
+        for _ in range(25):
+            pace.wait(0.2)
+            (caller,) = call(service, 1)
+            caller.socket.settimeout(5)
+            assert caller.ask() == other
+            caller.close()
+    finally:
+        os.kill(victim, signal.SIGCONT)
 
 
 def test_a_reload_keeps_idle_connections(launch, target, call):

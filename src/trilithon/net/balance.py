@@ -223,7 +223,16 @@ class Balancer:
             neighbour.sent += len(parcels)
         for _ in parcels:
             self.slot.gave()
+        self.expect()
         return True
+
+    def expect(self) -> None:
+        """Have the engine that listens look soon whether all was collected, though it may have nothing else to do."""
+        engine = self.engines[0]
+        self.is_waiting = True
+        engine.next_sweep = min(engine.next_sweep, engine.now + TICK_S)
+        if not engine.leads():
+            engine.post(lambda: None)  # its poll may sleep for longer
 
     # Arrivals.
 

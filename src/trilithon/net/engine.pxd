@@ -21,7 +21,7 @@ cdef class Engine(Owner):
     cdef readonly double sweep_s
     cdef public double tick_s
     cdef double sweep_at
-    cdef double next_sweep
+    cdef public double next_sweep
     cdef readonly bint full
     cdef readonly object lending
     cdef readonly object posts

@@ -3,7 +3,7 @@
 import math
 
 from trilithon.foundation.cells import clock_us
-from trilithon.foundation.scoreboard import SPARE, STATE, Slot, WorkerState
+from trilithon.foundation.scoreboard import CREW, LOOP, SPARE, STATE, Slot, WorkerState
 
 # The cells of a slot that are kept for this; times in microseconds as all on the scoreboard.
 RATE = SPARE
@@ -25,6 +25,9 @@ ARRIVAL_UNIT = 1024
 STUCK_US = 150_000
 # Nor is one whose last measurement, due every eighth of a second while it has clients, is older than this.
 SILENT_US = 500_000
+# Nor is one that has not shown for so long that it is alive, as an engine does once a second and a loop twice, whether
+# there are clients or not: its process was stopped, or something that is no request's call holds it up.
+LIFELESS_US = 2_000_000
 
 
 class Standing:
@@ -51,6 +54,10 @@ def takes_connections(slot: Slot, now_us: int) -> bool:
         return False
     since = slot.busy_since_us()
     if since and now_us - since > STUCK_US:
+        return False
+    # Where there are both, the loop is who accepts and collects.
+    beat = slot.beat_us(LOOP) or slot.beat_us(CREW)
+    if beat and now_us - beat > LIFELESS_US:
         return False
     return bool(read(RESTS)) or now_us - read(MEASURED_AT) < SILENT_US
 
