@@ -2,12 +2,15 @@
 
 import json
 import os
+import re
 import signal
+import socket
 import stat
 import subprocess
 import sys
 
 import pytest
+from hangs import HANGS
 from load import Load
 from service import environment, until
 
@@ -121,6 +124,39 @@ def test_a_worker_that_died_is_in_the_status(serve, ctl):
     assert f"(pid {victim}) ended by SIGKILL" in found["recent"][0]["what"]
     assert f"(pid {victim}) ended by SIGKILL" in ctl("status")[1]
     assert service.stop() == 0
+
+
+@pytest.mark.parametrize("target", ["pids:app", "pids:wsgi"])
+def test_a_stopped_worker_is_in_the_status_and_in_the_log(serve, ctl, target):
+    service = serve(target, "--workers", "2", "--hang-timeout", "0")
+    victim, other = service.children()
+    os.kill(victim, signal.SIGSTOP)
+    until(lambda: states(ctl) == {victim: "stopped", other: "ready"}, "a stopped worker in the status")
+    assert re.search(rf" {victim} +stopped ", ctl("status")[1])
+    service.wait_for(rf"WARNING worker \d \(pid {victim}\) is stopped, by SIGSTOP or a debugger")
+    os.kill(victim, signal.SIGCONT)
+    service.wait_for(rf"WARNING worker \d \(pid {victim}\) goes on after it was stopped")
+    assert states(ctl) == {victim: "ready", other: "ready"}
+    assert service.stop() == 0
+    assert service.log.count(f"(pid {victim})") == 2
+
+
+def states(ctl):
+    """Return the state of each worker by its process id."""
+    return {worker["pid"]: worker["state"] for worker in status(ctl)["workers"]}
+
+
+@pytest.mark.parametrize("target", ["hanging:app", "hanging:wsgi"])
+def test_a_worker_that_does_not_respond_is_in_the_status(serve, ctl, write, target):
+    write({"hanging.py": HANGS})
+    service = serve(target, "--workers", "1", "--hang-timeout", "0")
+    (victim,) = service.children()
+    with socket.create_connection(("127.0.0.1", service.port), 20) as client:
+        client.sendall(b"GET /foreign HTTP/1.1\r\nHost: a\r\n\r\n")
+        until(lambda: states(ctl) == {victim: "unresponsive"}, "a worker that does not respond")
+        (worker,) = status(ctl)["workers"]
+        assert worker["loop_lag_s"] >= 5
+    assert service.stop(signal.SIGQUIT) == 0
 
 
 def test_reload_comes_back_when_all_workers_are_new(serve, ctl):

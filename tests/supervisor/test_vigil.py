@@ -209,9 +209,28 @@ def test_a_process_that_is_stopped_does_not_hang(worker, log):
     until(lambda: stat_of(worker.pid) != "T", "the going on")
     # All of its time is before it again.
     watch.let_pass(HANGS_S, worker)
-    assert not watch.hung and not log.messages
+    assert not watch.hung
+    assert [level for _, level, _ in log.record_tuples] == [logging.WARNING] * 2
+    assert log.messages == [
+        "worker 7 is stopped, by SIGSTOP or a debugger: its clients wait until it goes on",
+        "worker 7 goes on after it was stopped",
+    ]
     watch.let_pass(2 * LOOK_S, worker)
     assert len(watch.hung) == 1
+
+
+def test_a_process_that_is_stopped_is_told_of_though_nothing_hangs(worker, log):
+    watch = Watch(0.0)
+    os.kill(worker.pid, signal.SIGSTOP)
+    until(lambda: stat_of(worker.pid) == "T", "the stop")
+    watch.let_pass(LOOK_S, worker)
+    # It runs in between, as one that is traced.
+    until(lambda: clock_us() > worker.slot.beat_us(LOOP), "the next microsecond")
+    worker.slot.beat(LOOP)
+    watch.let_pass(LOOK_S, worker)
+    assert not log.messages
+    watch.let_pass(5 * LOOK_S, worker)
+    assert log.messages == ["worker 7 is stopped, by SIGSTOP or a debugger: its clients wait until it goes on"]
 
 
 def test_time_in_which_the_supervisor_itself_did_not_run_does_not_count(worker, log):

@@ -5,13 +5,18 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from trilithon.foundation.scoreboard import MAX_WORKERS, Snapshot
+from trilithon.foundation.cells import clock_us
+from trilithon.foundation.scoreboard import LOOP, MAX_WORKERS, Snapshot, WorkerState
 from trilithon.foundation.version import VERSION
 from trilithon.supervisor.chronicle import Chronicle
 from trilithon.supervisor.control import RefusedCommand
 from trilithon.supervisor.roster import Roster, Worker
+from trilithon.supervisor.vigil import is_stopped
 
 Done = Callable[[str], None]
+
+# A worker whose event loop or watchdog, which beat once a second, has shown no life for so long is no longer "ready".
+UNRESPONSIVE_S = 5.0
 
 
 class Charge(Protocol):
@@ -131,11 +136,12 @@ class SupervisorCommands:
 def worker_status(worker: Worker) -> dict[str, Any]:
     """Return what the roster and the scoreboard know of a worker; durations in seconds."""
     seen = worker.slot.snapshot()
+    silent_s = silence_s(seen)
     return {
         "worker": worker.serial,
         "slot": worker.place,
         "pid": worker.pid,
-        "state": worker.state.name.lower(),
+        "state": condition(worker, silent_s),
         "generation": worker.generation,
         "age_s": round(time.monotonic() - worker.born_at, 1),
         "requests": seen.requests,
@@ -145,11 +151,28 @@ def worker_status(worker: Worker) -> dict[str, Any]:
         "bytes_sent": seen.bytes_out,
         "connections": connections(seen),
         "rss_bytes": seen.rss_bytes or None,
-        "loop_lag_s": seen.lag_us / 1e6,
+        "loop_lag_s": silent_s if silent_s >= UNRESPONSIVE_S else seen.lag_us / 1e6,
         "p50_s": seen.p50_us / 1e6 if seen.requests else None,
         "p99_s": seen.p99_us / 1e6 if seen.requests else None,
         "reason": worker.leaves_because,
     }
+
+
+def silence_s(seen: Snapshot) -> float:
+    """Return for how long a worker that serves has shown no sign of life, zero for one that does not serve."""
+    if seen.state is not WorkerState.READY:
+        return 0.0
+    now_us = clock_us()
+    # An engine of threads beats only while one of them is free, which is no more than busy.
+    signs = [sign for sign in (seen.watched_us, seen.beats_us[LOOP]) if sign]
+    return max((now_us - sign for sign in signs), default=0) / 1e6
+
+
+def condition(worker: Worker, silent_s: float) -> str:
+    """Return in a word what a worker is doing, or that it does nothing."""
+    if is_stopped(worker.pid):
+        return "stopped"
+    return "unresponsive" if silent_s >= UNRESPONSIVE_S else worker.state.name.lower()
 
 
 def connections(seen: Snapshot) -> dict[str, int]:

@@ -50,6 +50,14 @@ class Stillness:
 
 
 @dataclass(slots=True)
+class Stop:
+    """A process that was found stopped, and its signs of life by then; `told` once the log says so."""
+
+    signs: tuple[int, int, int]
+    told: bool = False
+
+
+@dataclass(slots=True)
 class Record:
     """What the vigil knows of one worker; `verdict` is why it is hung, once its stacks have been asked for."""
 
@@ -65,13 +73,15 @@ class Vigil(Generic[Member]):
     A worker counts as hung when its watchdog has not run for `timeout_s` and a little more: code in C holds the GIL.
     Then its fault handler is made to write all stacks, and the requests that its slot marks are logged; `hung` is
     called at the next look, for the stacks to be written before it ends the process. Workers that start are never
-    looked at, and a process that is stopped (SIGSTOP, a debugger) is not hung.
+    looked at, and a process that is stopped (SIGSTOP, a debugger) is not hung: whoever did it lets it go on, or kills
+    it. The log says so, without a `timeout_s` too.
     """
 
     def __init__(self, timeout_s: float, hung: Callable[[Member, str], None]) -> None:
         self.timeout_s = timeout_s
         self.hung = hung
         self.records: dict[int, Record] = {}
+        self.stops: dict[int, Stop] = {}
         self.looked_at = 0.0
 
     def look(self, workers: Iterable[Member], now: float) -> None:
@@ -80,18 +90,36 @@ class Vigil(Generic[Member]):
         self.looked_at = now
         if elapsed_s > SLEPT_S:
             self.records.clear()
-        if not self.timeout_s:
-            return
-        before = self.records
-        self.records = {}
+        records, self.records = self.records, {}
+        stops, self.stops = self.stops, {}
         for worker in workers:
-            if worker.slot.state is not WorkerState.READY or not worker.slot.watched_us() or is_stopped(worker.pid):
+            if worker.slot.state is not WorkerState.READY or not worker.slot.watched_us():
                 continue
-            record = before.get(worker.pid)
+            stop = stops.get(worker.pid)
+            if is_stopped(worker.pid):
+                self.stops[worker.pid] = self.see_stopped(worker, stop)
+                continue
+            if stop is not None and stop.told:
+                log.warning("%s goes on after it was stopped", worker)
+            record = records.get(worker.pid)
             if record is not None and record.verdict:
                 self.hung(worker, record.verdict)
-                continue
-            self.records[worker.pid] = self.judge(worker, record, elapsed_s)
+            elif self.timeout_s:
+                self.records[worker.pid] = self.judge(worker, record, elapsed_s)
+
+    def see_stopped(self, worker: Watched, before: Stop | None) -> Stop:
+        """Take note that a process is stopped, and tell of it once it has been so from one look to the next.
+
+        One that is traced stops for a moment again and again.
+        """
+        slot = worker.slot
+        now = Stop((slot.watched_us(), slot.beat_us(LOOP), slot.beat_us(CREW)))
+        if before is None or before.signs != now.signs:
+            return now
+        if not before.told:
+            log.warning("%s is stopped, by SIGSTOP or a debugger: its clients wait until it goes on", worker)
+            before.told = True
+        return before
 
     def judge(self, worker: Watched, record: Record | None, elapsed_s: float) -> Record:
         """Look at one worker; returns what is known of it from now on."""
