@@ -1,8 +1,10 @@
 """Signals to a supervisor: stop, reload, more and fewer workers; and what happens when a worker is killed."""
 
+import contextlib
 import os
 import signal
 import socket
+import sys
 import time
 
 import pytest
@@ -175,6 +177,56 @@ def test_a_worker_that_is_told_to_stop_is_replaced(launch):
     os.kill(worker, signal.SIGTERM)
     until(lambda: (found := service.children()) and worker not in found, "another worker")
     assert service.get()[0] == 200
+    assert service.stop() == 0
+
+
+METHODS = {"fork": [], "preload": ["--preload"], "spawn": ["--start-method", "spawn"]}
+WAYS = pytest.mark.parametrize("way", METHODS.values(), ids=METHODS)
+# Handles one of them itself.
+CHOOSY = """
+import os
+import signal
+
+signal.signal(signal.SIGUSR2, lambda number, frame: open(f"told-{os.getpid()}", "w").close())
+
+
+async def app(scope, receive, send):
+    await send({"type": "http.response.start", "status": 200})
+    await send({"type": "http.response.body", "body": b"%d" % os.getpid()})
+"""
+
+
+# The kernel stops no process of a group that nobody would continue, as those of the other tests are.
+JOB = ["bash", "-c", 'set -m; "$@" & echo "job $!" >&2; wait $!', "bash", sys.executable, "-m", "trilithon"]
+
+
+@WAYS
+def test_what_is_meant_for_the_supervisor_does_nothing_to_a_worker(launch, way):
+    service = launch("pids:app", "--workers", "1", *way, command=JOB)
+    supervisor = int(service.after(r"^job (\d+)$")[1])
+    try:
+        service.started()
+        worker = int(service.get()[1])
+        for number in (signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU):
+            os.kill(worker, number)
+            # Signals are delivered before a process goes on: it has had this one when it answers.
+            assert service.get(timeout=5.0) == (200, str(worker))
+        os.kill(supervisor, signal.SIGTERM)
+        assert service.end() == 0
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(supervisor, signal.SIGKILL)
+    assert "ERROR" not in service.log and "WARNING" not in service.log
+
+
+@WAYS
+def test_an_application_may_have_a_signal_that_is_meant_for_the_supervisor(launch, write, tmp_path, way):
+    write({"choosy.py": CHOOSY})
+    service = launch("choosy:app", "--workers", "1", "--lifespan", "off", *way).started()
+    worker = int(service.get()[1])
+    os.kill(worker, signal.SIGUSR2)
+    until((tmp_path / f"told-{worker}").exists, "the application's own handler")
+    assert service.get() == (200, str(worker))
     assert service.stop() == 0
 
 

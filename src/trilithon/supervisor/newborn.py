@@ -10,7 +10,7 @@ import sys
 import threading
 import traceback
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NoReturn
 
 from trilithon.foundation.exit_codes import ExitCode
@@ -18,13 +18,22 @@ from trilithon.worker.member import Birth, end_at_once, ignore, live
 
 Handler = Callable[[int, Any], object]
 
-# A terminal sends the first two to all processes of its group. All four have their meaning for a worker from its first
+# What only the supervisor understands reaches workers too where a whole group or unit is signalled. An application that
+# handles one of these does so. The last two are ignored by the kernel itself: with a handler, a read of the terminal
+# from the background would signal the group again and again, and the supervisor start a worker each time; now it fails.
+NOT_OURS: dict[int, Handler | signal.Handlers] = {
+    signal.SIGUSR2: ignore,
+    signal.SIGTTIN: signal.SIG_IGN,
+    signal.SIGTTOU: signal.SIG_IGN,
+}
+# A terminal sends the first two to all processes of its group. All have their meaning for a worker from its first
 # moment, long before it serves.
-MEANINGS: dict[int, Handler] = {
+MEANINGS: dict[int, Handler | signal.Handlers] = {
     signal.SIGINT: ignore,
     signal.SIGHUP: ignore,
     signal.SIGTERM: end_at_once,
     signal.SIGQUIT: end_at_once,
+    **NOT_OURS,
 }
 
 
@@ -49,7 +58,7 @@ def fork(child: Callable[[set[int]], NoReturn]) -> int:
     return pid
 
 
-def begin(mask: set[int], theirs: Iterable[int], meanings: dict[int, Handler]) -> None:
+def begin(mask: set[int], theirs: Iterable[int], meanings: Mapping[int, Handler | signal.Handlers]) -> None:
     """Handle signals as `meanings` says and no longer as the parent did, whose handlers `theirs` have; unmask them."""
     signal.set_wakeup_fd(-1)
     for number in theirs:

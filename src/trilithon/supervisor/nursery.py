@@ -20,7 +20,7 @@ from trilithon.supervisor.household import Household, Outcome
 from trilithon.supervisor.newborn import begin, end_as, fork, handled_signals, why
 from trilithon.supervisor.papers import write_papers
 from trilithon.supervisor.template import DEAF_TO, Template
-from trilithon.worker.member import Birth, ignore
+from trilithon.worker.member import Birth
 
 log = logging.getLogger("trilithon.error")
 
@@ -80,7 +80,7 @@ class TemplateLauncher:
             self.household.release()
             self.release_in_child()
             here.close()
-            begin(mask, handled_signals(), dict.fromkeys(DEAF_TO, ignore))
+            begin(mask, handled_signals(), DEAF_TO)
             template = Template(self.household, options, there)
             end_as(template.run)
 

@@ -18,7 +18,7 @@ from trilithon.supervisor.papers import write_papers
 from trilithon.worker.member import Birth
 
 # Held back until the new interpreter knows what they mean; TERM and QUIT end it before that, as they should.
-HELD_BACK = (signal.SIGINT, signal.SIGHUP)
+HELD_BACK = (signal.SIGINT, signal.SIGHUP, signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU)
 _PROGRAM = str(Path(__file__).with_name("spawned.py"))
 _REMEDY = (
     "an application that is an object cannot be given to a new interpreter; name it as module:attr, or choose fork"

@@ -18,7 +18,7 @@ from trilithon.net.channel import Channel
 from trilithon.supervisor.household import Household
 from trilithon.supervisor.import_report import report, report_native_threads
 from trilithon.supervisor.import_watch import ImportWatch
-from trilithon.supervisor.newborn import MEANINGS, begin, fork, why, work
+from trilithon.supervisor.newborn import MEANINGS, NOT_OURS, Handler, begin, fork, why, work
 from trilithon.supervisor.papers import Inherited, read_papers
 from trilithon.supervisor.reactor import Reactor
 from trilithon.worker.loader import explain
@@ -29,15 +29,13 @@ from trilithon.worker.server import Server
 log = logging.getLogger("trilithon.error")
 
 # Service managers and terminals send these to every process; a template ends when the supervisor lets go of it.
-DEAF_TO = (
-    signal.SIGINT,
-    signal.SIGHUP,
-    signal.SIGTERM,
-    signal.SIGUSR1,
-    signal.SIGUSR2,
-    signal.SIGTTIN,
-    signal.SIGTTOU,
-)
+DEAF_TO: dict[int, Handler | signal.Handlers] = {
+    signal.SIGINT: ignore,
+    signal.SIGHUP: ignore,
+    signal.SIGTERM: ignore,
+    signal.SIGUSR1: ignore,
+    **NOT_OURS,
+}
 _PR_SET_PDEATHSIG = 1
 
 
@@ -128,8 +126,8 @@ class Template:
                 reactor.close()
             self.channel.close()
             # What the application handles since its import stays so, as in a worker that has imported it itself.
-            theirs = [number for number in DEAF_TO if signal.getsignal(number) is ignore]
-            begin(mask, theirs, MEANINGS)
+            theirs = [each for each in DEAF_TO if each not in NOT_OURS and signal.getsignal(each) is ignore]
+            begin(mask, theirs, {each: MEANINGS[each] for each in MEANINGS if each not in NOT_OURS})
             inherited = Inherited(self.household.app, self.options, self.household.scoreboard)
             inherited.loaded = self.server.loaded
             birth = read_papers(message, fds, inherited)
