@@ -2,7 +2,7 @@
 
 import sys
 
-from trilithon.cli.main import main
+from trilithon.cli.entry import main
 
 if __name__ == "__main__":
     sys.exit(main())

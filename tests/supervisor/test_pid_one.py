@@ -165,3 +165,15 @@ def test_it_can_be_stopped_while_the_application_is_imported(launch, place, work
     with open(place / "gate", "w"):  # somebody reads: the import has begun
         os.kill(first_process(service), signal.SIGTERM)
         assert service.end() in (0, 128 + signal.SIGTERM, -signal.SIGTERM)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGQUIT])
+@pytest.mark.parametrize("workers", ["0", "1"])
+def test_it_can_be_stopped_while_it_imports_what_it_consists_of(launch, place, workers, number):
+    # Found before the library's own, as the first thing of some size that is imported.
+    (place / "asyncio.py").write_text("open('gate').read()\n")
+    service = launch("inside:app", "--workers", workers, command=contained(PROGRAM), directory=place)
+    with open(place / "gate", "w"):  # somebody reads: the import has begun
+        os.kill(first_process(service), number)
+    # Had it gone on, it would have met an empty module.
+    assert service.end() == (128 + number if name_spaces() else -number)

@@ -20,6 +20,12 @@ pytestmark = pytest.mark.real
 DEADLINE_S = 10.0
 
 
+def test_the_package_has_what_it_names_and_nothing_else():
+    assert all(getattr(trilithon, name) for name in trilithon.__all__)
+    with pytest.raises(AttributeError, match="^module 'trilithon' has no attribute 'serve'$"):
+        _ = trilithon.serve
+
+
 def wsgi_application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
     """Answer with the path."""
     start_response("200 OK", [("Content-Type", "text/plain")])

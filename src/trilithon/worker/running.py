@@ -11,11 +11,12 @@ from typing import Any
 
 from trilithon.foundation.errors import BindError, ConfigError, LoadError, StartupError
 from trilithon.foundation.exit_codes import ExitCode
+from trilithon.foundation.first_process import answer_as_first_process
 from trilithon.foundation.options import Options
 from trilithon.worker.loader import explain
 from trilithon.worker.logs import configure
 from trilithon.worker.server import Server
-from trilithon.worker.signals import ReopeningSignal, Signals, answer_as_first_process
+from trilithon.worker.signals import ReopeningSignal, Signals
 
 log = logging.getLogger("trilithon.error")
 

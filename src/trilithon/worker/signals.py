@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import os
 import signal
 import socket
 import threading
@@ -91,19 +90,3 @@ class ReopeningSignal:
         else:
             with contextlib.suppress(RuntimeError):  # the loop is closed: all is over
                 self.loop.call_soon_threadsafe(reopen_log_files)
-
-
-def answer_as_first_process() -> None:
-    """Let signals end this process from now on though it is the first of a container.
-
-    The kernel spares that one every signal without a handler, and a server has its own only once it has loaded.
-    """
-    if os.getpid() == 1 and threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGTERM, signal.SIGQUIT):
-            if signal.getsignal(number) == signal.SIG_DFL:
-                signal.signal(number, end_at_once)
-
-
-def end_at_once(number: int, frame: FrameType | None) -> None:
-    """End this process now, with the exit code that a shell gives to one ended by that signal."""
-    os._exit(128 + number)
