@@ -142,3 +142,21 @@ def test_waiting_and_being_stopped_are_no_hangs(hanging):
         assert service.stop() == 0
     assert "ERROR" not in stopped.log
     assert "hangs" not in waiting.log
+
+
+UPLOAD = b"POST /up HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n" + bytes(100_000)
+
+
+def test_slow_clients_are_no_hang(hanging):
+    service = hanging("wsgi", "--workers", "1", "--graceful-timeout", "0.1").started()
+    before = service.children()
+    with contextlib.ExitStack() as stack:
+        for _ in range(2):
+            client = stack.enter_context(socket.create_connection(("127.0.0.1", service.port), 20))
+            client.sendall(UPLOAD)
+        service.wait_for("takes an upload", 2)
+        stack.enter_context(asked(service, "/third"))
+        service.after(r"WARNING for 1 s all 2 threads have waited for slow clients, and 1 requests for a thread: ")
+        assert service.children() == before
+    assert service.stop() == 0
+    assert "hangs" not in service.log and "stuck" not in service.log

@@ -1,5 +1,6 @@
 """The watchdog on a clock of the test's: real servers that hang, or only seem to."""
 
+import contextlib
 import logging
 import threading
 import time
@@ -7,9 +8,11 @@ from typing import Any
 
 import pytest
 from tests.gateway.raw_client import RawClient, fetch, request_bytes
+from tests.net.h2_peer import Peer
+from tests.wire.h2_memory import POST, data, headers
 from tests.worker.slotted import DEADLINE_S, Site, Stage, slotted, until
 
-from trilithon.foundation.scoreboard import LOOP, WorkerState
+from trilithon.foundation.scoreboard import CREW, LOOP, WorkerState
 from trilithon.worker.watchdog import TICK_S, Watchdog
 
 pytestmark = pytest.mark.real
@@ -241,9 +244,131 @@ def test_an_upload_that_flows_is_not_stuck(log):
             relieved(site, 1)
             watch.let_pass(TIMEOUT_S / 2)
         assert not watch.said and not log.messages
-        watch.let_pass(TIMEOUT_S)
-        assert len(watch.said) == 1
         client.send(bytes(1000))
+        assert client.until(b"done").endswith(b"done")
+
+
+# Threads that wait for their clients are in the server, not in the application.
+
+UPLOAD = request_bytes("/up", "POST", fields=[("Content-Length", "3000")], body=bytes(1000))
+SLOW = {"hang_timeout_s": TIMEOUT_S, "request_buffer_bytes": 1000}
+
+
+class Clients(Steps):
+    """Takes uploads as they come, and sends more than a client takes."""
+
+    def pieces(self) -> Any:
+        """Yield without end, then tell that the client is gone."""
+        try:
+            while not self.release.is_set():
+                yield bytes(100_000)
+        finally:
+            self.taken.release()
+
+    def wsgi(self, environ: dict[str, Any], start_response: Any) -> Any:
+        """Stream, or hold what asks for it."""
+        if environ["PATH_INFO"] == "/hold":
+            return Stage.wsgi(self, environ, start_response)
+        return super().wsgi(environ, start_response)
+
+
+def waiting(site: Site, count: int) -> None:
+    """Wait until so many threads wait for their clients."""
+    crew = site.server.crew
+    assert crew is not None
+    until(lambda: sum(exchange.waits & 1 for exchange in list(crew.running)) == count, f"{count} waiting threads")
+    relieved(site, count)
+
+
+@pytest.mark.parametrize("way", ["up", "down"])
+def test_threads_that_wait_for_slow_clients_are_not_stuck(log, way):
+    clients = Clients()
+    with slotted(clients, "wsgi", threads=2, **SLOW) as site, contextlib.ExitStack() as stack:
+        watch = Watch(site)
+        slow = [stack.enter_context(RawClient(site, receive_buffer_bytes=4096)) for _ in range(2)]
+        for client in slow:
+            client.send(UPLOAD if way == "up" else request_bytes("/down"))
+        waiting(site, 2)
+        watch.let_pass(5 * TIMEOUT_S)
+        assert not watch.said and not log.messages
+        # What the supervisor sees of a crew that is alive.
+        for _ in range(2):
+            before = site.slot.beat_us(CREW)
+            until(lambda before=before: site.slot.beat_us(CREW) != before, "a beat")
+        # A request that waits for a thread is worth a line, once.
+        third = started(site, "/up")
+        until(lambda: site.slot.in_flight() == 3, "the third one")
+        watch.let_pass(5 * TIMEOUT_S)
+        assert not watch.said and site.slot.state is WorkerState.READY
+        ((_, level, text),) = log.record_tuples
+        assert level == logging.WARNING
+        assert text.startswith("for 10 s all 2 threads have waited for slow clients, and 1 requests for a thread: ")
+        for client in slow:
+            if way == "up":
+                client.send(bytes(2000))
+                assert client.until(b"done").endswith(b"done")
+            else:
+                client.reset()
+                assert clients.taken.acquire(timeout=DEADLINE_S)
+        third.join(DEADLINE_S)
+        assert not third.is_alive()
+
+
+@pytest.mark.parametrize("kind, path", [("wsgi", b"/up"), ("both", b"/w/up")])
+def test_threads_that_wait_for_slow_streams_are_not_stuck(log, kind, path):
+    clients = Clients()
+    post = [(name, path if name == b":path" else value) for name, value in POST]
+    with (
+        slotted(clients, kind, threads=2, h2c="on", **SLOW) as site,
+        Peer((site.host, site.port)) as peer,
+    ):
+        watch = Watch(site)
+        for stream_id in (1, 3):
+            peer.send(headers(stream_id, post, end=False) + data(stream_id, bytes(1000)))
+        waiting(site, 2)
+        seat = LOOP if kind == "both" else CREW
+        for _ in range(4):
+            watch.let_pass(TIMEOUT_S / 2)
+            before = site.slot.beat_us(seat)
+            until(lambda before=before: site.slot.beat_us(seat) != before, "a beat")
+        assert not watch.said and not log.messages
+        for stream_id in (1, 3):
+            peer.send(data(stream_id, bytes(1000), end=True))
+            assert peer.response(stream_id)[1] == b"done"
+
+
+def test_a_call_that_is_stuck_behind_its_upload_is_found(log):
+    clients = Clients()
+    with slotted(clients, "wsgi", threads=1, **SLOW) as site, RawClient(site) as client:
+        watch = Watch(site)
+        client.send(UPLOAD)
+        waiting(site, 1)
+        watch.let_pass(5 * TIMEOUT_S)
+        client.send(bytes(2000))
+        assert client.until(b"done").endswith(b"done")
+        started(site, "/hold")
+        clients.wait_entered()
+        relieved(site, 1)
+        watch.let_pass(TIMEOUT_S - TICK_S)
+        assert not watch.said
+        watch.let_pass(3 * TICK_S)
+        assert len(watch.said) == 1
+
+
+def test_one_stuck_call_beside_a_waiting_one_is_told(log):
+    clients = Clients()
+    with slotted(clients, "wsgi", threads=2, **SLOW) as site, RawClient(site) as client:
+        watch = Watch(site)
+        client.send(UPLOAD)
+        waiting(site, 1)
+        started(site, "/hold")
+        clients.wait_entered()
+        relieved(site, 2)
+        watch.let_pass(5 * TIMEOUT_S)
+        assert not watch.said
+        (text,) = log.messages
+        assert text.startswith("a call keeps its thread without sending: GET /hold ")
+        client.send(bytes(2000))
         assert client.until(b"done").endswith(b"done")
 
 

@@ -75,7 +75,7 @@ class WsgiCall:
         self.written = True
         exchange = self.exchange
         exchange.write(data)
-        exchange.carrier.push(exchange, True)
+        exchange.await_drain()
 
     def early_hints(self, headers: list[tuple[str, str]]) -> None:
         """Send 103 Early Hints at once (RFC 8297); nothing to HTTP/1.0 and behind the head. Raises AppError."""
@@ -178,7 +178,7 @@ class WsgiCall:
             if not self.started:
                 raise AppStateError("a block came before start_response was called (PEP 3333)")
             exchange.write(block)
-            exchange.carrier.push(exchange, True)
+            exchange.await_drain()
             if self.gateway.streams_over and room < 0:
                 log.info("%s: the server stops, the stream is broken off", describe(exchange))
                 exchange.abort()

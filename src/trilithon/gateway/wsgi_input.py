@@ -36,7 +36,7 @@ class InputStream:
             if exchange.inbound is BROKEN or exchange.outbound is LOST:
                 raise IncompleteBody("the request body ended before it was complete")
             exchange.carrier.want_body(exchange)
-            exchange.carrier.pull(exchange)
+            exchange.await_body()
 
     def take(self, size: int) -> bytes:
         """Cut `size` bytes off the buffer."""

@@ -81,6 +81,7 @@ cdef class Exchange:
     cdef public bint half_closed
     cdef public Py_ssize_t window_bytes
     cdef public bint ticks
+    cdef readonly unsigned long waits
     cdef public double opened_at
     cdef public long long mark
     cdef public unsigned long thread
@@ -91,6 +92,8 @@ cdef class Exchange:
     cpdef bytes take_body(self)
     @cython.locals(body=list, data=bytes)
     cpdef bytes drain_body(self)
+    cpdef await_body(self)
+    cpdef await_drain(self)
     cpdef respond(self, ResponseHead response)
     cpdef switch(self, object handshake, object answer)
     cpdef replace(self, ResponseHead response)

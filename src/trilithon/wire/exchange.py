@@ -242,7 +242,7 @@ class Exchange:
     `window_bytes` is what the client may send of the body before any of it is taken, 0 where nothing bounds that.
     `status` is the one that went out, 499 when the client left before any, 0 while there is none; `sent_bytes` are
     those of the body, less what a carrier knows it will never send. `ticks` is set by a receiver that wants `tick`
-    called.
+    called. `waits` is odd while a thread waits for the client.
     The gateway reads `head`, `peer` and the body, then calls `respond` once, `write` any number of times and `end`
     once. `respond` puts nothing on the wire, the first `write` or `end` does. All calls belong to the one thread that
     owns the connection at the time. After the client is gone they raise ClientDisconnected.
@@ -270,6 +270,7 @@ class Exchange:
         self.half_closed = False
         self.window_bytes: int = 0
         self.ticks = False
+        self.waits = 0
         self.opened_at = 0.0
         self.mark = -1
         self.thread = 0
@@ -312,7 +313,23 @@ class Exchange:
             self.carrier.want_body(self)
         return data
 
+    def await_body(self) -> None:
+        """Wait on this thread until more of the body is there or the exchange is lost; never on a loop's thread."""
+        self.waits += 1
+        try:
+            self.carrier.pull(self)
+        finally:
+            self.waits += 1
+
     # Outbound, called by the gateway.
+
+    def await_drain(self) -> None:
+        """Hand what is written to the kernel, on this thread until the output is drained; never on a loop's thread."""
+        self.waits += 1
+        try:
+            self.carrier.push(self, True)
+        finally:
+            self.waits += 1
 
     def respond(self, response: ResponseHead) -> None:
         """Hold a response head ready; raises AppStateError when there is one already."""

@@ -54,7 +54,8 @@ class Watchdog:
 
     A loop is blocked when it has not run its timers or taken a turn for `hang_timeout_s`. A crew is stuck when all its
     threads are in calls and none of these has sent or taken anything for so long. Both are reported, by `say` to the
-    supervisor, and the worker counts as hung. One call that is stuck while other threads serve is only told in the log.
+    supervisor, and the worker counts as hung. One call that is stuck while other threads serve is only told in the log,
+    and so are threads that all wait for their clients: those are in the server, which ends the waiting in time.
     Time in which this thread did not run itself, because the process was stopped or the machine crowded, counts for
     nothing. A hang that holds the GIL stops this thread as well: then the supervisor misses its beat.
     """
@@ -73,8 +74,10 @@ class Watchdog:
         # Counts no more of the time between two ticks than the loop and the crew could have used.
         self.clock_s = 0.0
         self.beat_since = 0.0
-        self.progress: dict[Exchange, tuple[tuple[int, int], float]] = {}
+        self.progress: dict[Exchange, tuple[tuple[int, int, int], float]] = {}
         self.told: set[Exchange] = set()
+        self.waited_since = 0.0
+        self.told_waiting = False
 
     def start(self) -> None:
         """Begin to watch, before the worker says that it is ready."""
@@ -114,6 +117,7 @@ class Watchdog:
         """Begin to count anew."""
         self.beat_since = self.clock_s
         self.progress.clear()
+        self.waited_since = self.clock_s
 
     def look(self, now: float) -> None:
         """Look whether loop and crew go on."""
@@ -167,9 +171,11 @@ class Watchdog:
         before = self.progress
         self.progress = {}
         for exchange in running:
-            done = (exchange.sent_bytes, exchange.received_bytes)
+            done = (exchange.sent_bytes, exchange.received_bytes, exchange.waits)
             last = before.get(exchange)
-            self.progress[exchange] = last if last is not None and last[0] == done else (done, self.clock_s)
+            stands = last is not None and last[0] == done and not is_waiting(exchange)
+            self.progress[exchange] = last if last is not None and stands else (done, self.clock_s)
+        self.look_for_waiting(crew, running)
         self.told.intersection_update(running)
         late = [exchange for exchange, (_, since) in self.progress.items() if self.clock_s - since >= self.timeout_s]
         if len(late) >= crew.threads and crew.away >= crew.threads:
@@ -179,6 +185,22 @@ class Watchdog:
                 self.told.add(exchange)
                 self.tell(exchange, now)
         return False
+
+    def look_for_waiting(self, crew: Crew, running: list[Exchange]) -> None:
+        """Tell once of threads that all wait for slow clients, whose time-outs free them, while requests queue up."""
+        waiting = sum(is_waiting(exchange) for exchange in running)
+        if waiting < crew.threads or crew.away < crew.threads or not crew.runnable:
+            self.waited_since = self.clock_s
+            self.told_waiting = False
+        elif self.clock_s - self.waited_since >= self.timeout_s and not self.told_waiting:
+            self.told_waiting = True
+            log.warning(
+                "for %g s all %d threads have waited for slow clients, and %d requests for a thread: --threads has "
+                "more, --body-timeout and --write-timeout free them sooner",
+                self.timeout_s,
+                crew.threads,
+                len(crew.runnable),
+            )
 
     def tell(self, exchange: Exchange, now: float) -> None:
         """Tell of one call that is stuck while others are not."""
@@ -200,3 +222,8 @@ class Watchdog:
             f"{write_requests(exchanges, notes)}\n"
             f"stacks:\n{write_stacks(threads)}"
         )
+
+
+def is_waiting(exchange: Exchange) -> bool:
+    """Tell whether the thread that runs a call waits for the client, and so is not in the application."""
+    return exchange.waits & 1 == 1
