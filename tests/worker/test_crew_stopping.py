@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 from tests.gateway.raw_client import RawClient, request_bytes
+from tests.net.h2_peer import Peer
+from tests.wire.h2_memory import GET, headers
 
 from trilithon.testing import serve
 
@@ -33,6 +35,11 @@ class Held:
             self.finished.release()
         start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "4")])
         return [b"done"]
+
+
+async def no_application(scope: Any, receive: Any, send: Any) -> None:
+    """Be there, so that there is an event loop's engine."""
+    raise NotImplementedError
 
 
 class Stopping:
@@ -85,6 +92,30 @@ def test_running_calls_finish_and_are_the_last_on_their_connection() -> None:
             assert (answer.status, answer.body, answer.complete) == (200, b"done", True)
             assert client.at_end()
     stopping.join()
+    assert stopping.error is None
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+def test_a_call_whose_client_is_gone_finishes_before_the_server(mixed: bool) -> None:
+    application = Held()
+    mounts = {"/": application, "/loop": no_application} if mixed else {"/": application}
+    stopping = Stopping(None, threads=2, h2c="on", mounts=mounts)
+    server = stopping.site.server
+    with Peer((stopping.site.host, stopping.site.port)) as client:
+        client.send(headers(1, GET))
+        assert application.entered.acquire(timeout=DEADLINE_S)
+    deadline = time.monotonic() + DEADLINE_S
+    while any(engine.connections for engine in server.engines()):
+        assert time.monotonic() < deadline, "the connection is still there"
+        time.sleep(0.005)
+    stopping.leave()
+    stopping.thread.join(0.3)  # it would end at once
+    assert stopping.thread.is_alive()
+    begin = time.monotonic()
+    application.release.set()
+    stopping.join()
+    assert application.finished.acquire(blocking=False)
+    assert time.monotonic() - begin < 2.0
     assert stopping.error is None
 
 

@@ -276,14 +276,16 @@ class Crew:
             self.sort(exchanges.popleft())
 
     def has_nothing(self) -> bool:
-        """Tell whether nothing is left to serve: no connection, here or on its way from or to the event loop.
+        """Tell whether nothing is left to serve: no connection, here or on its way from or to the event loop, no call.
 
-        Where there is one, its connections may still bring requests for the crew.
+        Where there is one, its connections may still bring requests for the crew. A call may outlast its connection,
+        and its thread has the engine to do with until it is idle.
         """
         heir = self.heir
         if heir is not None and (heir.posts or heir.connections):
             return False
-        return not self.engine.connections and not self.engine.posts
+        with self.lock:
+            return not (self.away or self.engine.connections or self.engine.posts)
 
     def finish(self) -> None:
         """Nothing is left to serve: let all threads end."""
@@ -375,6 +377,8 @@ class Crew:
         while True:
             with self.lock:
                 if not runnable or not (waited or self.promoting or self.away >= self.threads):
+                    if self.engine.terms.closing:
+                        self.engine.post(no_call)  # the leader may have waited for this; the lock keeps it until then
                     self.away -= 1
                     follower.term = None
                     self.idle.append(follower)
@@ -429,3 +433,7 @@ class Crew:
         """Wake the sentinel."""
         self.drowsy = False
         self.awake.set()
+
+
+def no_call() -> None:
+    """Do nothing, on the thread of an engine that is to look round."""

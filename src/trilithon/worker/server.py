@@ -30,7 +30,7 @@ from trilithon.wire.exchange import Exchange, describe
 from trilithon.wire.forwarded import Forwarding
 from trilithon.wire.hosts import AllowedHosts
 from trilithon.wire.terms import Stamp, Terms
-from trilithon.worker.crew import Crew
+from trilithon.worker.crew import Crew, no_call
 from trilithon.worker.loader import Loaded, load
 from trilithon.worker.logs import open_access_log
 from trilithon.worker.looping import LoopDriver
@@ -365,10 +365,16 @@ class Server:
     async def cut(self) -> None:
         """Cut off what the graceful time-out left: each request is logged with its age."""
         now = time.monotonic()
-        for engine in self.engines():
-            for connection in list(engine.connections.values()):
-                for exchange in connection.protocol.open_exchanges():
-                    self.report(exchange, now)
+        exchanges = [
+            exchange
+            for engine in self.engines()
+            for connection in list(engine.connections.values())
+            for exchange in connection.protocol.open_exchanges()
+        ]
+        if self.crew is not None:
+            exchanges += list(self.crew.running)  # the client of a call may be gone
+        for exchange in dict.fromkeys(exchanges):
+            self.report(exchange, now)
         tasks = []
         for gateway in self.gateways:
             if isinstance(gateway, AsgiGateway):
@@ -415,10 +421,6 @@ class Server:
         places = ", ".join(spell_url(address, scheme) for address in self.addresses)
         apps = ", ".join(f"{prefix or '/'} {loaded.target} ({loaded.interface})" for prefix, loaded in self.loaded)
         return f"trilithon {VERSION} ({build}, Python {platform.python_version()}) serves {apps} on {places}"
-
-
-def no_call() -> None:
-    """Do nothing, on the thread of an engine that is to look round."""
 
 
 def spell_url(address: tuple[str, int] | str, scheme: str) -> str:
