@@ -2,13 +2,14 @@
 
 import contextlib
 import socket
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 
 import pytest
 
 from tests.wire.inmemory import new_terms
-from trilithon.foundation.limits import Limits
+from trilithon.foundation.limits import Capacity, Limits
 from trilithon.foundation.options import Options
 from trilithon.net.arrival import Doorway
 from trilithon.net.binding import bind_all
@@ -30,10 +31,10 @@ def engine() -> Iterator[Engine]:
     engine.close()
 
 
-def listening_engine() -> Engine:
+def listening_engine(**capacity: int) -> Engine:
     """Return an engine that listens."""
     terms = new_terms()
-    engine = Engine(terms, Limits())
+    engine = Engine(terms, Limits(capacity=Capacity(**capacity)))
     (sock,) = bind_all(Options(bind=("127.0.0.1:0",)))
     engine.listen(sock, Doorway(terms, Limits()))
     return engine
@@ -91,20 +92,41 @@ def test_a_connection_between_two_engines_is_always_to_be_seen(engine: Engine) -
         heir.close()
 
 
-def test_what_a_thread_is_closing_as_the_engine_closes_is_closed() -> None:
+@pytest.mark.parametrize("shared", [False, True])
+def test_what_a_thread_is_closing_as_the_engine_closes_is_closed(shared: bool) -> None:
     engine = listening_engine()
     with client_of(engine) as client, ThreadPoolExecutor(2) as threads:
         client.sendall(GET)
         while not engine.exchanges:
             engine.poll(WITHIN_S)
         connection = engine.exchanges.popleft().connection
-        connection.busy = True  # lent to the thread that calls the application
+        if shared:
+            connection.lock = threading.RLock()
+        else:
+            connection.busy = True  # lent to the thread that calls the application
         with engine.lending:
             left = threads.submit(connection.broken)
             while connection.life is not CLOSED:
                 wait([left], timeout=0.001)
             ended = threads.submit(engine.close)
-            wait([ended], timeout=0.2)  # it either waits for the lock or is through
+            wait([left, ended], timeout=0.2)  # both wait for the lock, or are through
+            assert not left.done() and not ended.done()
         left.result(WITHIN_S)
         ended.result(WITHIN_S)
         assert connection.sock.fileno() == -1
+
+
+def test_only_the_engine_touches_its_listeners() -> None:
+    engine = listening_engine(max_connections=1)
+    (listener,) = engine.listeners.values()
+    with client_of(engine), ThreadPoolExecutor(1) as threads:
+        while not engine.connections:
+            engine.poll(WITHIN_S)
+        assert listener.paused
+        (connection,) = engine.connections.values()
+        connection.busy = True  # lent to the thread that calls the application
+        threads.submit(connection.broken).result(WITHIN_S)
+        assert listener.paused
+        engine.poll(WITHIN_S)
+        assert not listener.paused
+    engine.close()

@@ -17,7 +17,7 @@ from trilithon.net.arrival import Doorway
 from trilithon.net.certificates import TlsStore
 from trilithon.net.connection import Connection, Owner
 from trilithon.net.life import CLOSED
-from trilithon.net.listener import Entrance, Listener
+from trilithon.net.listener import Entrance, Listener, resume_all
 from trilithon.net.poller import ERROR, HANGUP, READ, open_bell, open_poller
 from trilithon.net.shared_stream import SharedStream
 from trilithon.net.tempo import Tempo
@@ -350,8 +350,8 @@ class Engine(Owner):
 
     def forget(self, connection: Connection) -> None:
         """Drop a connection that closes; see Owner."""
-        if connection.busy:
-            # A crew thread closes what this engine may be looking at.
+        if connection.busy or connection.lock is not None:
+            # A crew thread closes what this engine may be looking at, or as it closes itself.
             with self.lending:
                 self.connections.pop(connection.fd, None)
                 self.unwatch(connection)
@@ -360,8 +360,7 @@ class Engine(Owner):
             self.unwatch(connection)
         if self.full and len(self.connections) < self.capacity.max_connections:
             self.full = False
-            for listener in self.listeners.values():
-                listener.resume()
+            self.post(partial(resume_all, self.listeners))  # on its own thread: it may be closing them
 
     def unwatch(self, connection: Connection) -> None:
         """Listen no more to a connection."""

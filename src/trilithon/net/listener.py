@@ -3,7 +3,7 @@
 import errno
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from trilithon.net.arrival import Doorway
@@ -159,6 +159,12 @@ class Listener:
             self.placer.dispatch()
         self.pause()
         self.sock.close()
+
+
+def resume_all(entrances: Mapping[int, Entrance]) -> None:
+    """Have all take in again, on the thread of their engine."""
+    for entrance in entrances.values():
+        entrance.resume()
 
 
 def plain(address: tuple[str, int] | tuple[str, int, int, int]) -> tuple[str, int]:
