@@ -22,7 +22,7 @@ DEADLINE_S = 10.0
 
 def test_the_package_has_what_it_names_and_nothing_else():
     assert all(getattr(trilithon, name) for name in trilithon.__all__)
-    with pytest.raises(AttributeError, match="^module 'trilithon' has no attribute 'serve'$"):
+    with pytest.raises(AttributeError, match=r"^module 'trilithon' has no attribute 'serve'$"):
         _ = trilithon.serve
 
 

@@ -180,6 +180,29 @@ def test_the_graceful_time_bounds_the_stop_and_names_what_was_cut_off(kind: str)
     assert "Traceback" not in err
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_run_leaves_the_program_that_called_it_to_itself(kind: str) -> None:
+    script = f"""
+    waiting = threading.Event()
+    threading.Thread(target=waiting.wait).start()
+    code = trilithon.run({kind}, bind=[f"fd:{{FD}}"], graceful_timeout_s=0.2)
+    say(f"returned {{code}}")
+    sys.stdin.readline()
+    waiting.set()
+    sys.exit(7)
+    """
+    with program(script) as running_program, RawClient(running_program.site) as client:
+        client.send(request_bytes("/stuck"))
+        while running_program.line() != "entered":
+            assert running_program.process.poll() is None
+        running_program.process.send_signal(signal.SIGTERM)
+        # Requests were cut off, and a thread is there that would keep the command waiting.
+        while (line := running_program.line()) != "returned 0":
+            assert line
+        running_program.tell()
+        assert running_program.end()[0] == 7
+
+
 def test_a_failed_lifespan_is_exit_code_5() -> None:
     script = """
     async def broken(scope, receive, send):

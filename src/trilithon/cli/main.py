@@ -17,6 +17,7 @@ from trilithon.foundation.errors import ConfigError, LoadError
 from trilithon.foundation.exit_codes import ExitCode
 from trilithon.foundation.version import VERSION
 from trilithon.supervisor.heritage import VARIABLE, tell_failure
+from trilithon.worker.leaving import END_S, leave
 from trilithon.worker.loader import explain
 
 _OWN_FLAGS = ("--help", "-h", "--version", "-V")
@@ -85,8 +86,24 @@ group = MainGroup(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code; `arguments` are those of the process when left out."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    """Run the command and return its exit code; `arguments` are those of the process when left out.
+
+    The process ends with it then, whatever threads the application has left: at once, or soon behind a graceful stop.
+    """
+    if arguments is not None:
+        return run(arguments)
+    try:
+        code = run(sys.argv[1:])
+    except Exception:
+        code = ExitCode.UNEXPECTED
+        sys.excepthook(*sys.exc_info())
+    leave(code, END_S if code == ExitCode.OK else 0.0)
+    return code
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the command with `arguments` and return its exit code."""
+    arguments = list(arguments)
     _fill_standard_descriptors()
     try:
         result = group.main(_routed(arguments), prog_name="trilithon", standalone_mode=False)

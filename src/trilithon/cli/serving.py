@@ -32,7 +32,7 @@ def _serve(app: str | None, **parameters: Any) -> int:
     # Imported here because checking and help need no engine.
     from trilithon.supervisor.supervising import serve
 
-    return serve(app, settings.options, os.environ, lambda: _settings(parameters).options)
+    return serve(app, settings.options, os.environ, lambda: _settings(parameters).options, is_program=True)
 
 
 def _check(app: str | None, **parameters: Any) -> int:

@@ -48,11 +48,20 @@ def run(app: Any = None, **options: Any) -> int:
     return serve(app, settings, os.environ)
 
 
-def serve(app: Any, options: Options, environ: Mapping[str, str], reread: Callable[[], Options] | None = None) -> int:
-    """Serve in this process, or in workers where that is needed, until told to stop; returns the exit code."""
+def serve(
+    app: Any,
+    options: Options,
+    environ: Mapping[str, str],
+    reread: Callable[[], Options] | None = None,
+    is_program: bool = False,
+) -> int:
+    """Serve in this process, or in workers where that is needed, until told to stop; returns the exit code.
+
+    `is_program` says that this process is there for nothing else, and may be ended with what it serves.
+    """
     if is_needed(options, environ):
         return supervise(app, options, reread)
-    return run_server(app, options)
+    return run_server(app, options, is_program)
 
 
 def supervise(app: Any, options: Options, reread: Callable[[], Options] | None = None) -> int:

@@ -13,6 +13,7 @@ from trilithon.foundation.errors import BindError, ConfigError, LoadError, Start
 from trilithon.foundation.exit_codes import ExitCode
 from trilithon.foundation.first_process import answer_as_first_process
 from trilithon.foundation.options import Options
+from trilithon.worker.leaving import leave
 from trilithon.worker.loader import explain
 from trilithon.worker.logs import configure
 from trilithon.worker.server import Server
@@ -23,10 +24,10 @@ log = logging.getLogger("trilithon.error")
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-def run_server(app: Any, options: Options) -> int:
+def run_server(app: Any, options: Options, is_program: bool = False) -> int:
     """Serve until SIGINT or SIGTERM and return the exit code, every fault told in one message on standard error.
 
-    Ends the process itself where requests had to be cut off, whose threads would otherwise keep it alive.
+    Where that `is_program`, this process ends here if requests had to be cut off whose threads would keep it alive.
     """
     answer_as_first_process()
     if options.umask:
@@ -44,11 +45,8 @@ def run_server(app: Any, options: Options) -> int:
         return tell(f"trilithon: {error}", ExitCode.USAGE)
     except StartupError as error:
         return tell(f"trilithon: the application's start-up failed: {error}", ExitCode.STARTUP)
-    if server.cut_off:
-        logging.shutdown()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(ExitCode.OK)
+    if server.cut_off and is_program:
+        leave(ExitCode.OK, 0.0)
     return int(ExitCode.OK)
 
 
