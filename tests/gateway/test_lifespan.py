@@ -2,8 +2,11 @@
 
 import asyncio
 import contextlib
+import gc
+import logging
 import socket
 import time
+import traceback
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,6 +23,7 @@ from asgi_apps import (
 )
 from wire_client import Wire, ask, request
 
+from trilithon.foundation.errors import StartupError
 from trilithon.testing import serve
 
 pytestmark = pytest.mark.real
@@ -121,11 +125,10 @@ def test_startup_failed_ends_the_server_in_every_mode(
             serve(with_lifespan(lifespan, notes), **options),
         ):
             raise AssertionError("served")
-    assert not isinstance(failure.value, AssertionError)
+    assert isinstance(failure.value, StartupError)
+    assert str(failure.value) == message.get("message", "no reason given")
     assert notes.rest() == []
-    text = "\n".join(record.getMessage() for record in error_records(caplog))
-    assert message.get("message", "") in text
-    assert text
+    assert not error_records(caplog), "told twice"
 
 
 @both_loops
@@ -198,9 +201,31 @@ def test_waiting_for_startup_is_bounded(loop: str, caplog: pytest.LogCaptureFixt
         serve(with_lifespan(lifespan), loop=loop, lifespan_timeout_s=0.2),
     ):
         raise AssertionError("served")
-    assert not isinstance(failure.value, AssertionError)
+    assert isinstance(failure.value, StartupError)
+    assert str(failure.value) == "it took longer than 0.2 s"
     assert time.monotonic() - began < 3
-    assert error_records(caplog)
+    assert not error_records(caplog), "told twice"
+
+
+@both_loops
+@pytest.mark.parametrize("says", ["lifespan.startup.failed", "nonsense"])
+def test_what_it_says_to_being_cancelled_is_no_error(says: str, loop: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+
+    async def lifespan(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        try:
+            await asyncio.get_running_loop().create_future()
+        except BaseException:
+            # As frameworks do.
+            await send({"type": says, "message": traceback.format_exc()})
+            raise
+
+    with pytest.raises(StartupError), serve(with_lifespan(lifespan), loop=loop, lifespan_timeout_s=0.2):
+        raise AssertionError("served")
+    gc.collect()  # an exception that nobody has looked at is told then
+    assert not error_records(caplog)
+    assert ("cancelled" in caplog.text) == (says == "nonsense")
 
 
 @both_loops
@@ -236,8 +261,11 @@ def test_lifespan_on_demands_it(error: type[BaseException], loop: str, caplog: p
         serve(with_lifespan(lifespan), loop=loop, lifespan="on"),
     ):
         raise AssertionError("served")
-    assert not isinstance(failure.value, AssertionError)
-    assert error_records(caplog)
+    assert isinstance(failure.value, StartupError)
+    assert str(failure.value).startswith(f"the application left its lifespan: {error.__name__}('no lifespan here')\n")
+    assert str(failure.value).count("Traceback") == 1
+    assert __file__ in str(failure.value)
+    assert not error_records(caplog), "told twice"
 
 
 @both_loops

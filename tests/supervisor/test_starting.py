@@ -28,6 +28,22 @@ RAISES = """
         await receive()
         raise OSError("the queue does not answer")
 """
+FRAMEWORK = """
+    import asyncio
+    import os
+    import traceback
+
+    async def app(scope, receive, send):
+        await receive()
+        try:
+            if "HANG" in os.environ:
+                os.write(2, b"starting up\\n")
+                await asyncio.get_running_loop().create_future()
+            raise OSError("the cache does not answer")
+        except BaseException:
+            await send({"type": "lifespan.startup.failed", "message": traceback.format_exc()})
+            raise
+"""
 LEAVES = """
     import os
     os._exit(7)
@@ -84,6 +100,27 @@ def test_a_lifespan_that_raises_where_it_must_not(launch, write):
     assert code == 5
     assert told.count("the application's start-up failed") == 1
     assert "the queue does not answer" in told
+
+
+@pytest.mark.parametrize(("code", "flags"), [(FRAMEWORK, []), (RAISES, ["--lifespan", "on"])], ids=["told", "raised"])
+def test_the_traceback_of_a_lifespan_is_printed_once(launch, write, code, flags):
+    write({"site_module.py": code})
+    service = launch("site_module:app", "--workers", "3", *flags)
+    assert service.end() == 5
+    assert service.log.count("Traceback") == 1
+    assert len(re.findall(r"^OSError: the \w+ does not answer$", service.log, re.M)) == 1
+    assert "ERROR" not in service.log
+    assert "/trilithon/" not in service.log
+
+
+def test_a_lifespan_that_takes_its_time_can_be_stopped(launch, write, way):
+    write({"site_module.py": FRAMEWORK})
+    service = launch("site_module:app", "--workers", "2", *way, HANG="1")
+    service.wait_for("starting up", 2)
+    assert service.stop() == 0
+    assert service.log.count("INFO stopped during the start-up") == 2
+    assert "ERROR" not in service.log
+    assert "Traceback" not in service.log
 
 
 @pytest.mark.parametrize("arguments", [(), ("--preload",)])

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import traceback
 from collections.abc import MutableMapping
 from enum import Enum
 from typing import Any
@@ -10,6 +11,10 @@ from trilithon.foundation.errors import AppStateError, AppTypeError, AppValueErr
 from trilithon.gateway.asgi_call import App
 
 log = logging.getLogger("trilithon.error")
+
+
+# What frameworks send when they are cancelled, too.
+FAILURES = ("lifespan.startup.failed", "lifespan.shutdown.failed")
 
 
 class Stage(Enum):
@@ -57,7 +62,6 @@ class Lifespan:
             await asyncio.wait_for(self.wait_beyond(Stage.STARTING), timeout_s or None)
         except TimeoutError:
             self.message = f"it took longer than {timeout_s:g} s"
-            log.error("the application's start-up failed: %s", self.message)
             self.enter(Stage.FAILED)
         return self.stage is not Stage.FAILED
 
@@ -96,7 +100,10 @@ class Lifespan:
             await self.app(scope, self.receive, self.send)
         except BaseException as failure:
             if self.cancelled:
-                raise
+                if not isinstance(failure, Exception):
+                    raise
+                log.info("the application's lifespan was cancelled, and raised %r", failure)
+                return
             error = failure
         if self.stage is Stage.STARTING:
             self.conclude_start(error)
@@ -111,9 +118,11 @@ class Lifespan:
     def conclude_start(self, error: BaseException | None) -> None:
         """See to an application that left the lifespan before its start-up was complete."""
         if self.mode == "on" or isinstance(error, (SystemExit, KeyboardInterrupt)):
-            self.message = "the application left its lifespan" + (f": {error!r}" if error else "")
+            self.message = "the application left its lifespan"
             if error is not None:
-                log.error("exception in the application's lifespan start-up", exc_info=error)
+                own = error.__traceback__.tb_next if error.__traceback__ is not None else None
+                written = "".join(traceback.format_exception(type(error), error, own))
+                self.message += f": {error!r}\n{written.rstrip()}"
             self.enter(Stage.FAILED)
             return
         log.info("the application has no lifespan%s", f" ({error!r})" if error else "")
@@ -130,13 +139,14 @@ class Lifespan:
         except KeyError:
             raise AppValueError("the event lacks its type") from None
         text = message.get("message", "")
-        if kind == "lifespan.startup.complete" and self.stage is Stage.STARTING:
+        if self.cancelled and kind in FAILURES:
+            log.debug("the application's lifespan was cancelled, and says %s", kind)
+        elif kind == "lifespan.startup.complete" and self.stage is Stage.STARTING:
             self.enter(Stage.SERVING)
         elif kind == "lifespan.startup.failed" and self.stage is Stage.STARTING:
             if not isinstance(text, str):
                 raise AppTypeError("the message of lifespan.startup.failed must be str")
-            self.message = text
-            log.error("the application's start-up failed: %s", text or "no reason given")
+            self.message = text.rstrip()
             self.enter(Stage.FAILED)
         elif kind == "lifespan.shutdown.complete" and self.stage is Stage.ENDING:
             self.enter(Stage.ENDED)

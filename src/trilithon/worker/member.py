@@ -1,7 +1,6 @@
 """A worker under a supervisor: born with its sockets, it serves until it is told to leave."""
 
 import asyncio
-import contextlib
 import dataclasses
 import gc
 import logging
@@ -135,8 +134,10 @@ class Member:
             self.task = loop.create_task(self.run())
             with Signals(loop, {signal.SIGTERM: self.terminate, signal.SIGQUIT: end_at_once}):
                 loop.add_reader(self.channel.fileno(), self.hear)
-                with contextlib.suppress(asyncio.CancelledError):
+                try:
                     loop.run_until_complete(self.task)
+                except asyncio.CancelledError:
+                    log.info("stopped during the start-up")
                 loop.remove_reader(self.channel.fileno())
             self.channel.send({"say": "leaving"})
             leave_loop(loop)
