@@ -154,9 +154,7 @@ def test_reset_streams_close_their_files(target: str, trust: Trust, path: Path) 
 
 @pytest.mark.spec("A-XPATH-04", "A-XZERO-02")
 @pytest.mark.parametrize("target", ["/pathsend", "/zerocopysend"])
-def test_a_file_that_shrinks_is_broken_off(
-    target: str, way: Way, path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_file_that_shrinks_is_broken_off(target: str, way: Way, path: Path, caplog: pytest.LogCaptureFixture) -> None:
     sent = threading.Event()
     with way.serve(asgi_of(path, sent)) as site, way.client(site, receive_buffer_bytes=65536) as client:
         client.begin(target)

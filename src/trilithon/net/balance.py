@@ -1,7 +1,6 @@
 """Even load: new connections go to the worker with the fewest, idle ones move to workers with less to do."""
 
 import math
-import resource
 import socket
 import threading
 import time
@@ -18,7 +17,7 @@ from trilithon.net.connection import Connection
 from trilithon.net.engine import Engine
 from trilithon.net.levelling import choose, is_turn_over, plan, window_s
 from trilithon.net.life import OPEN
-from trilithon.net.listener import Listener
+from trilithon.net.listener import Listener, descriptor_limit
 from trilithon.net.mailbox import MAX_PARCELS, Mailbox, Neighbour, Parcel
 from trilithon.net.poller import READ
 from trilithon.net.standing import (
@@ -497,9 +496,3 @@ def is_between_requests(connection: Connection) -> bool:
         and not protocol.paused
         and connection.watched == READ
     )
-
-
-def descriptor_limit() -> int:
-    """Return how many descriptors this process may have."""
-    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    return 1 << 20 if limit == resource.RLIM_INFINITY else limit

@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import resource
 import socket
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
@@ -173,3 +174,9 @@ def plain(address: tuple[str, int] | tuple[str, int, int, int]) -> tuple[str, in
     if host.startswith("::ffff:") and "." in host:
         host = host[7:]
     return host, address[1]
+
+
+def descriptor_limit() -> int:
+    """Return how many descriptors this process may have."""
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return 1 << 20 if limit == resource.RLIM_INFINITY else limit
