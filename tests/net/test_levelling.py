@@ -6,11 +6,14 @@ from collections.abc import Iterator
 import pytest
 
 from trilithon.foundation.cells import clock_us
-from trilithon.foundation.scoreboard import BEAT_AT, CREW, LOOP, Scoreboard, WorkerState
+from trilithon.foundation.scoreboard import CREW, LOOP, Scoreboard, WorkerState
 from trilithon.net.levelling import MAKE_UP, TOO_MUCH, Quota, choose, is_turn_over, plan
 from trilithon.net.standing import HAS_ROOM, LIFELESS_US, MEASURED_AT, RESTS, STUCK_US, Standing, takes_connections
 
 pytestmark = pytest.mark.real
+
+# The cell of a slot that its own worker writes for the loop.
+BEAT_AT = 4
 
 
 @pytest.fixture
