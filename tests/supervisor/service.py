@@ -155,9 +155,9 @@ def is_alive(pid):
         return False
 
 
-def until(condition, what):
+def until(condition, what, deadline_s=DEADLINE_S):
     """Wait until a condition holds that no line of a log tells; returns its value."""
-    deadline = time.monotonic() + DEADLINE_S
+    deadline = time.monotonic() + deadline_s
     pause = threading.Event()
     while not (value := condition()):
         assert time.monotonic() < deadline, f"waited in vain for {what}"

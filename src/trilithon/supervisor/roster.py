@@ -1,5 +1,6 @@
 """The workers that a supervisor has, and what state each is in."""
 
+import os
 import socket
 import time
 from dataclasses import dataclass, field
@@ -15,7 +16,8 @@ class Worker:
     """One worker as its supervisor sees it.
 
     `serial` counts all workers there have ever been; `leaves_because` says, once it leaves or is to leave, why.
-    `mailbox` are the reading and the writing end of where others put connections for it.
+    `mailbox` are the reading and the writing end of where others put connections for it. `held` is its lifeline, which
+    ends it when this process is gone.
     """
 
     serial: int
@@ -29,6 +31,7 @@ class Worker:
     born_at: float = field(default_factory=time.monotonic)
     leaves_because: str = ""
     failure: tuple[int, str] | None = None
+    held: list[int] = field(default_factory=list)
 
     def __str__(self) -> str:
         """Write how the log calls this worker."""
@@ -39,9 +42,15 @@ class Worker:
         """Whether it serves or is about to, and has not been told to leave."""
         return self.state in (WorkerState.STARTING, WorkerState.READY)
 
+    def hold(self, fds: list[int]) -> None:
+        """Keep descriptors that it sent, for as long as it and this process live."""
+        self.held += fds
+
     def release(self) -> None:
         """Close this process's ends of what leads to the worker; idempotent."""
         self.channel.close()
+        while self.held:
+            os.close(self.held.pop())
         for end in self.mailbox:
             end.close()
 

@@ -30,13 +30,11 @@ from trilithon.supervisor.systemd import Notifier
 from trilithon.supervisor.turnover import Turnover
 from trilithon.supervisor.vigil import LOOK_S, Vigil
 from trilithon.worker.logs import reopen_log_files
-from trilithon.worker.member import Birth
+from trilithon.worker.member import END_S, Birth
 from trilithon.worker.watchdog import patience_s
 
 log = logging.getLogger("trilithon.error")
 
-# Beyond its own time-outs, a worker that leaves gets so long to end its process.
-END_S = 5.0
 QUICK_S = 1.0
 
 
@@ -262,7 +260,8 @@ class Supervisor:
         except EOFError:
             self.reactor.remove(worker.channel)
             return
-        for message, _ in messages:
+        for message, fds in messages:
+            worker.hold(fds)
             self.take(worker, message)
 
     def take(self, worker: Worker, message: dict[str, Any]) -> None:
@@ -340,7 +339,8 @@ class Supervisor:
         if worker is None:
             return
         with contextlib.suppress(EOFError):
-            for message, _ in worker.channel.receive():
+            for message, fds in worker.channel.receive():
+                worker.hold(fds)
                 self.take(worker, message)
         self.reactor.remove(worker.channel)
         if worker in self.deadlines:

@@ -19,6 +19,7 @@ from trilithon.foundation.options import Options
 from trilithon.foundation.scoreboard import Scoreboard, WorkerState
 from trilithon.net.certificates import TlsStore
 from trilithon.net.channel import Channel
+from trilithon.worker.lifeline import Lifeline
 from trilithon.worker.loader import Loaded, explain
 from trilithon.worker.logs import configure, reopen_log_files
 from trilithon.worker.running import leave_loop, loop_factory
@@ -28,6 +29,8 @@ from trilithon.worker.watchdog import Watchdog
 
 log = logging.getLogger("trilithon.error")
 
+# Beyond its own time-outs, a worker that leaves gets so long to end its process.
+END_S = 5.0
 # The faults that are the application's, and a development server's to show.
 SHOWN = (ExitCode.LOAD, ExitCode.STARTUP, ExitCode.UNEXPECTED)
 
@@ -70,6 +73,7 @@ def live(birth: Birth) -> int:
         # What the worker's user may not read or open is read and opened by now: certificates, log files.
         member.server.open_certificates()
         identity_of(birth.options).assume(os.environ)
+        member.lifeline.hold(birth.channel)
         if birth.trouble:
             raise StartupError(birth.trouble)
         with member.reopening:
@@ -103,6 +107,7 @@ class Member:
         self.watchdog = Watchdog(self.server, self.slot, self.channel.send)
         self.task: asyncio.Task[None] | None = None
         self.reopening = ReopeningSignal()
+        self.lifeline = Lifeline()
         self.is_leaving = False
 
     def make_server(self, app: Any, options: Options, listening: list[socket.socket]) -> Server:
@@ -198,6 +203,8 @@ class Member:
         except EOFError:
             log.error("the supervisor is gone: this worker ends")
             asyncio.get_running_loop().remove_reader(self.channel.fileno())
+            options = self.birth.options
+            self.lifeline.cut(options.graceful_timeout_s + options.lifespan_timeout_s + END_S)
             self.leave(False)
             return
         for message, fds in messages:
