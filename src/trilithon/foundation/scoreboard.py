@@ -73,6 +73,8 @@ TEXT_CELLS = TEXT_BYTES // 8
 SLOT_CELLS = 768
 HEAD_CELLS = 64
 WINDOW_US = 250_000
+# So often an event loop shows that it is alive, and how late it is.
+BEAT_US = 500_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,6 +297,13 @@ class Slot:
 
     # Readers.
 
+    def lag_us(self) -> int:
+        """Return how late the event loop is: at its last beat, or by now where the next one should have come."""
+        beat = self.beat_us(LOOP)
+        watched = beat and self.state in (WorkerState.READY, WorkerState.HUNG)
+        overdue = clock_us() - beat - BEAT_US if watched else 0
+        return max(self.cells.read(LAG_US), overdue)
+
     def requests(self) -> int:
         """Return the number of requests that have begun."""
         return self.cells.read(REQUESTS)
@@ -349,6 +358,7 @@ class Slot:
         """Return everything the slot holds."""
         read = self.cells.read
         histogram = tuple(read(HISTOGRAM + index) for index in range(BUCKETS))
+        lag_us = self.lag_us()
         return Snapshot(
             pid=self.pid,
             generation=self.generation,
@@ -372,8 +382,8 @@ class Slot:
             p50_us=percentile(histogram, 0.5),
             p99_us=percentile(histogram, 0.99),
             histogram=histogram,
-            lag_us=read(LAG_US),
-            lag_peak_us=read(LAG_PEAK_US),
+            lag_us=lag_us,
+            lag_peak_us=max(lag_us, read(LAG_PEAK_US)),
             rss_bytes=read(RSS_BYTES),
             cpu_us=read(CPU_US),
             accepted=read(ACCEPTED),

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable
 
 from trilithon.foundation.cells import microseconds
+from trilithon.foundation.scoreboard import BEAT_US
 from trilithon.gateway.asgi import AsgiGateway
 from trilithon.gateway.mount import Router
 from trilithon.gateway.wsgi import WsgiGateway
@@ -20,8 +21,7 @@ EAGER = sys.version_info >= (3, 12)
 # Before 3.12 a turn makes all its tasks before the first one runs. More than these at once are so many new objects that
 # the collector looks at them in every turn, a tenth of what a small request costs besides its system calls.
 MAX_EVENTS = 256 if EAGER else 32
-# So often a loop whose engine has a place on the scoreboard shows that it is alive, and how late it is.
-BEAT_S = 0.5
+BEAT_S = BEAT_US / 1e6
 
 
 class LoopDriver:
