@@ -64,7 +64,7 @@ class WorkerOptions(ProxyOptions):
     recycle_requests: int = row(
         0,
         Section.WORKERS,
-        "Requests after which a worker is replaced.",
+        "Requests after which a worker is replaced, as looked at once a second.",
         unit="requests",
         zero="no limit",
     )
