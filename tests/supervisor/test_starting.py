@@ -139,6 +139,15 @@ def test_an_import_that_ends_the_process(launch, write, way):
     assert len(re.findall("ended with exit code 7", told)) == 1, told
 
 
+def test_a_crash_in_c_shows_where_it_was(launch, write, way):
+    write({"crashes.py": "import ctypes\nctypes.string_at(0)\n"})
+    service = launch("crashes:app", "--workers", "2", *way)
+    assert service.end() == 1
+    assert "ended by SIGSEGV" in service.log
+    assert "Fatal Python error: Segmentation fault" in service.log
+    assert 'crashes.py", line 2' in service.log
+
+
 def test_a_failed_import_whose_threads_go_on(launch, write, way):
     write({"site_module.py": LINGERS})
     service = launch("site_module:app", "--workers", "2", *way)

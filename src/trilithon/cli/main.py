@@ -19,6 +19,7 @@ from trilithon.foundation.version import VERSION
 from trilithon.supervisor.heritage import VARIABLE, tell_failure
 from trilithon.worker.leaving import END_S, leave
 from trilithon.worker.loader import explain
+from trilithon.worker.running import show_crashes
 
 _OWN_FLAGS = ("--help", "-h", "--version", "-V")
 # What people type for the flags; `trilithon serve help` reaches a module of that name.
@@ -92,6 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     if arguments is not None:
         return run(arguments)
+    show_crashes()
     try:
         code = run(sys.argv[1:])
     except Exception:

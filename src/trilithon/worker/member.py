@@ -22,7 +22,7 @@ from trilithon.net.channel import Channel
 from trilithon.worker.lifeline import Lifeline
 from trilithon.worker.loader import Loaded, explain
 from trilithon.worker.logs import configure, reopen_log_files
-from trilithon.worker.running import leave_loop, loop_factory
+from trilithon.worker.running import leave_loop, loop_factory, show_crashes
 from trilithon.worker.server import Server
 from trilithon.worker.signals import ReopeningSignal, Signals
 from trilithon.worker.watchdog import Watchdog
@@ -64,6 +64,7 @@ def live(birth: Birth) -> int:
     A start-up that fails is told to the supervisor, which says it once for all workers.
     """
     member = Member(birth)
+    show_crashes()
     try:
         if not birth.loaded:
             # Otherwise it was done before the import, and an application may have set logging up its own way since.
