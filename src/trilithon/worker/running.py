@@ -54,7 +54,7 @@ def run_server(app: Any, options: Options, is_program: bool = False) -> int:
 
 
 def show_crashes() -> None:
-    """Have a crash in C, as of a wrong extension, write the Python stacks to standard error; for processes of our own."""
+    """Have a crash in C write the Python stacks to standard error; for processes of our own."""
     if not faulthandler.is_enabled():
         with contextlib.suppress(OSError):  # standard error may be closed
             faulthandler.enable(file=STDERR)
