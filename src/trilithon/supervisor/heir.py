@@ -121,7 +121,8 @@ class Heir:
             return
         was_starting = self.standing is Standing.STARTING
         self.standing = Standing.ALONE
-        log.info("the program before this one, process %d, has ended", self.pid)
+        if not self.keeper.is_stopping:
+            log.info("the program before this one, process %d, has ended", self.pid)
         self.keeper.reactor.remove(self.channel)
         self.answer("the program before this one has ended")
         if was_starting and self.keeper.has_started and not self.keeper.is_stopping:
