@@ -159,7 +159,7 @@ def test_a_new_program_that_cannot_start_changes_nothing(launch, write, tmp_path
     service.send(signal.SIGUSR2)
     reason = {
         "application": "(?s:.*)nothing_of_that_name",
-        "options": ".*ended with exit code 2",
+        "options": "trilithon.toml: nonsense = 1: no such option",
         "command": ".*serve: No such file",
         "control": ".*too long",
     }[fault]
