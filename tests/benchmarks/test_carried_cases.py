@@ -12,6 +12,8 @@ from benchmarks.runner import first_round, parse
 from benchmarks.servers import SERVERS, Plan
 from benchmarks.targets import TARGETS
 
+pytestmark = pytest.mark.once
+
 CARRIED = (*HTTP2_CASES, *FILE_CASES)
 BY_NAME = {server.name: server for server in SERVERS}
 PROMISES = {

@@ -16,6 +16,8 @@ from benchmarks.publish import conclude, whole_cases
 from benchmarks.results import Outcome, Results, read
 from benchmarks.runner import first_round, parse
 
+pytestmark = pytest.mark.once
+
 SVG = "{http://www.w3.org/2000/svg}"
 
 

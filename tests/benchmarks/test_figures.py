@@ -13,6 +13,8 @@ from benchmarks.socket_cases import SOCKET_CASES, WINDOW_BITS, SocketCase
 from benchmarks.targets import TARGETS, Target
 from benchmarks.trial import Figures
 
+pytestmark = pytest.mark.once
+
 BY_NAME = {case.name: case for case in CASES}
 
 

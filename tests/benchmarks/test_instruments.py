@@ -17,7 +17,7 @@ from benchmarks.measure import cpu_time, pss_kib
 from benchmarks.process import end, family, read_stat, running
 from benchmarks.trial import EarlyEnd, free_port, wait_until_right
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.once]
 
 CONSTANT = next(case for case in CASES if case.name == "constant-wsgi")
 

@@ -17,7 +17,7 @@ from benchmarks.trial import free_port, wait_until
 
 from .plain_echo import echoing
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.once]
 
 BY_NAME = {case.name: case for case in SOCKET_CASES}
 ECHOES = [dataclasses.replace(case, connections=3) for case in SOCKET_CASES if case.mode is Mode.ECHO]

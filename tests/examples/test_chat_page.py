@@ -4,7 +4,7 @@ import pytest
 from browser import Window
 from selenium.webdriver.common.keys import Keys
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.once]
 
 
 @pytest.fixture

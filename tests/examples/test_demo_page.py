@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from example_server import ROOT, ExampleServer
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.once]
 
 MOUNTS = re.findall(r'^    "(/.*=.*:app)",$', (ROOT / "scripts" / "demo").read_text(encoding="utf-8"), re.MULTILINE)
 

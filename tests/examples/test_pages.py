@@ -5,6 +5,8 @@ import re
 import pytest
 from example_server import ROOT
 
+pytestmark = [pytest.mark.real, pytest.mark.once]
+
 EXAMPLES = ["chat", "ticker", "sketch", "sensors"]
 TARGETS = {"sensors": "sensors.asgi:app"}
 
@@ -52,7 +54,6 @@ return [...found];
 """
 
 
-@pytest.mark.real
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_the_page_fits_and_can_be_read(shared_example, serve_example, open_window, example, tmp_path):
     if example == "sensors":

@@ -10,6 +10,8 @@ from examples.sensors import readings
 from examples.sensors.readings import Reading, Unacceptable, Upload
 from examples.sensors.store import Store
 
+pytestmark = pytest.mark.once
+
 NOON_S = datetime(2026, 3, 1, 12, tzinfo=UTC).timestamp()
 
 

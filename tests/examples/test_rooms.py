@@ -10,6 +10,8 @@ from examples.chat import rooms
 from examples.sketch import board as boards
 from examples.ticker import market
 
+pytestmark = pytest.mark.once
+
 DEADLINE_S = 10
 
 

@@ -3,7 +3,7 @@
 import httpx
 import pytest
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.once]
 
 BOTH = pytest.mark.parametrize("interface", ["wsgi", "asgi"])
 CSV = "quantity,value,at\ntemperature,12.5,2026-03-01T10:00:00Z\ntemperature,13.5,2026-03-01T11:00:00+00:00\n"

@@ -4,7 +4,7 @@ import pytest
 from browser import Window
 from selenium.webdriver import ActionChains
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.once]
 
 # How opaque the board is at a place that is given as parts of its width and height.
 INK = """

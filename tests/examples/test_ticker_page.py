@@ -6,7 +6,7 @@ import httpx
 import pytest
 from browser import Window
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.once]
 
 # A digest of what the canvas shows.
 PICTURE = """

@@ -16,6 +16,7 @@ FUNCTION = re.compile(r"^\s*(?:cdef|cpdef) (?!class\b)[^(=\n]*?\b(\w+)\(", re.MU
 ATTRIBUTE = re.compile(r"^    cdef (?:public |readonly )?[\w.\[\]: *]*?\b(\w+(?:, *\w+)*)(?:  #.*)?$", re.MULTILINE)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("declarations", DECLARED, ids=name)
 def test_what_is_declared_is_there(declarations: Path):
     text = declarations.read_text(encoding="utf-8")

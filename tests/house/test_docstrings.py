@@ -3,7 +3,10 @@
 import ast
 from collections.abc import Iterator
 
+import pytest
 from tree import modules, parse
+
+pytestmark = pytest.mark.once
 
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 

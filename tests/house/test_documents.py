@@ -13,6 +13,8 @@ from trilithon.cli.reference import markdown
 from trilithon.foundation.option_row import Kind
 from trilithon.foundation.options import TABLE
 
+pytestmark = pytest.mark.once
+
 PAGES = [path for path in files(".md") if path.name != "COVERAGE.md"]
 LINK = re.compile(r"\]\((?!https?:|#)([^)#\s]+)(?:#[\w-]+)?\)")
 CONSOLE = re.compile(r"^```console\n(.*?)^```", re.MULTILINE | re.DOTALL)

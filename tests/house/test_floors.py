@@ -4,7 +4,10 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 from tree import imports, modules, parse
+
+pytestmark = pytest.mark.once
 
 FLOORS = {"foundation": 0, "wire": 1, "gateway": 2, "net": 3, "worker": 4, "supervisor": 5, "cli": 6}
 ROOF = 7  # trilithon/__init__, __main__, testing and pytest_plugin: what users import

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from tree import ROOT, files, kind, name, parse
 
+pytestmark = pytest.mark.once
+
 SOURCE = [".py", ".pyx", ".pxd"]
 MAX_FILE_LINES = 500
 MAX_FUNCTION_LINES = 60

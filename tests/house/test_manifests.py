@@ -21,6 +21,8 @@ from trilithon.cli.control import ctl
 from trilithon.foundation.exit_codes import ExitCode
 from trilithon.foundation.options import TABLE, Options
 
+pytestmark = pytest.mark.once
+
 MANIFESTS = ROOT / "docs" / "manifests"
 UNITS = sorted((MANIFESTS / "systemd").glob("*.service")) + sorted((MANIFESTS / "systemd").glob("*.socket"))
 SERVICES = [unit for unit in UNITS if unit.suffix == ".service"]

@@ -5,6 +5,8 @@ from tree import ROOT
 
 from scripts import checklist
 
+pytestmark = pytest.mark.once
+
 SAMPLE = """\
 # A list
 
