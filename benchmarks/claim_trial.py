@@ -11,8 +11,9 @@ from pathlib import Path
 from benchmarks.claim_cases import UPLOAD, ClaimCase
 from benchmarks.load import HOST, LoadError
 from benchmarks.measure import cpu_time, pss_kib
+from benchmarks.ports import free_port
 from benchmarks.process import running
-from benchmarks.trial import ANSWER_TIMEOUT_S, APPS, Bench, Figures, Trial, free_port, serving, surroundings, wait_until
+from benchmarks.trial import ANSWER_TIMEOUT_S, APPS, Bench, Figures, Trial, serving, surroundings, wait_until
 
 WARM_S = 1.5
 WARM_CLIENTS = 64

@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import http.client
 import os
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -15,8 +14,9 @@ from benchmarks.cases import Case, Kind
 from benchmarks.environment import ROOT, Environment, last_line
 from benchmarks.file_cases import VARIABLE, FileCase, write_file
 from benchmarks.h2load import H2load
-from benchmarks.load import HOST, Driver, LoadError, ask_once, idle_connections, is_open
+from benchmarks.load import Driver, LoadError, ask_once, idle_connections, is_open
 from benchmarks.measure import cpu_time, pss_kib
+from benchmarks.ports import free_port
 from benchmarks.process import running
 from benchmarks.servers import MANY_CONNECTIONS, MOUNTED_AT, Plan, Server
 from benchmarks.socket_load import SocketDriver
@@ -60,13 +60,6 @@ class StartFault(Exception):
 
 class EarlyEnd(StartFault):
     """A server that ended before it served anything."""
-
-
-def free_port() -> int:
-    """Return a port nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return probe.getsockname()[1]
 
 
 def wait_until_right(process: subprocess.Popen[bytes], case: Case, port: int, output: Path) -> None:

@@ -17,8 +17,9 @@ from benchmarks.environment import ROOT, EnvironmentFault, build, find_programs,
 from benchmarks.h2load import H2load
 from benchmarks.http2_cases import HTTP2_CASES
 from benchmarks.load import LoadError, ask_once
+from benchmarks.ports import free_port
 from benchmarks.process import running
-from benchmarks.trial import free_port, wait_until
+from benchmarks.trial import wait_until
 
 pytestmark = [pytest.mark.real, pytest.mark.once]
 

@@ -14,8 +14,9 @@ from benchmarks.cases import CASES
 from benchmarks.environment import ROOT, build
 from benchmarks.load import Driver, LoadError, ask_once, idle_connections, is_open
 from benchmarks.measure import cpu_time, pss_kib
+from benchmarks.ports import free_port
 from benchmarks.process import end, family, read_stat, running
-from benchmarks.trial import EarlyEnd, free_port, wait_until_right
+from benchmarks.trial import EarlyEnd, wait_until_right
 
 pytestmark = [pytest.mark.real, pytest.mark.once]
 

@@ -9,11 +9,12 @@ import pytest
 
 from benchmarks.environment import ROOT, build
 from benchmarks.load import LoadError
+from benchmarks.ports import free_port
 from benchmarks.process import running
 from benchmarks.socket_cases import SOCKET_CASES, Mode, SocketCase
 from benchmarks.socket_check import ask_sockets
 from benchmarks.socket_load import SocketDriver
-from benchmarks.trial import free_port, wait_until
+from benchmarks.trial import wait_until
 
 from .plain_echo import echoing
 

@@ -27,9 +27,11 @@ events {{ worker_connections 128; }}
 TEMPORARY = "\n".join(
     f"{kind}_temp_path {{directory}}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
 )
+# Without `noreuseport` it would share a taken port with whoever shares it too, and get a part of its connections.
 HAPROXY = """\
 global
     maxconn 256
+    noreuseport
 
 defaults
     timeout connect 5s
@@ -39,13 +41,6 @@ defaults
 
 {text}
 """
-
-
-def free_port() -> int:
-    """Return a port of 127.0.0.1 that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def program(name: str) -> str:
@@ -97,6 +92,8 @@ def haproxy(directory: Path, text: str, ports: list[int]) -> Iterator[None]:
 @contextmanager
 def running(command: list[str], directory: Path, ports: list[int]) -> Iterator[None]:
     """Run a proxy in the foreground, wait until it listens, and end it."""
+    for port in ports:
+        assert not listens(port), f"somebody else listens on port {port}"
     log = directory / "output.log"
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=directory)
@@ -118,14 +115,20 @@ def await_port(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
     """Wait until somebody listens on a port, or the process that should has ended."""
     deadline = time.monotonic() + START_S
     while time.monotonic() < deadline:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        if listens(port):
             return
-        except OSError:
-            pass
         try:
             process.wait(0.02)
         except subprocess.TimeoutExpired:
             continue
         raise AssertionError(f"{process.args!r} ended: {log.read_text()}")
     raise AssertionError(f"nobody listens on port {port}: {log.read_text()}")
+
+
+def listens(port: int) -> bool:
+    """Tell whether somebody takes connections to a port."""
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
+from benchmarks.ports import free_port
 from tests.net.mirror import AUTHORITY, MIRRORS, Http1Asker, Http2Asker, ask_socket, dial
 from tests.net.tls_authority import Authority
 from trilithon.testing import Site, serve
 
-from .front import free_port, nginx
+from .front import nginx
 from .page import configuration, options
 
 pytestmark = pytest.mark.real
