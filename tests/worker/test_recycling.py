@@ -55,6 +55,8 @@ def test_a_worker_leaves_at_an_age(slot):
 
 def test_a_worker_that_is_still_there_asks_again(slot):
     one, said = recycler(slot, recycle_age_s=10.0)
+    # A whole number, so that what is added to it and taken away again is exact.
+    one.born_at = 1000.0
     for second in range(10, 10 + int(2.5 * AGAIN_S)):
         one.look(one.born_at + second)
     assert [message["reason"] for message in said] == ["it is 10 s old", "it is 70 s old", "it is 130 s old"]
