@@ -106,12 +106,16 @@ def requirements(*extras: str) -> list[str]:
 
 
 class Environment:
-    """A virtual environment at `directory`; hold `alone(environment.name)` while you use it."""
+    """A virtual environment at `directory`; hold `alone(environment.name)` while you use it.
 
-    def __init__(self, directory: Path, python: Python) -> None:
+    What makes one that `yields` leaves the processors to others that want them.
+    """
+
+    def __init__(self, directory: Path, python: Python, yields: bool = False) -> None:
         self.directory = directory
         self.name = directory.name.strip(".")
         self.python = python
+        self.prefix = ["nice"] if yields else []
         self.executable = str(directory / "bin" / "python")
         self.stamp_path = directory / "trilithon-stamp.json"
         self.log = CACHE / "logs" / f"{self.name}.log"
@@ -129,6 +133,24 @@ class Environment:
             say(f"installing {len(needs)} requirements")
             self.pip("install", "--upgrade", *needs)
             self.write_stamp({**stamp, "needs": needs})
+
+    def lay_over(self, below: "Environment") -> None:
+        """Make the environment where there is none, with all that `below` holds behind what is installed into it."""
+        identity = [self.python.executable, list(self.python.version), str(below.directory)]
+        if self.stamp().get("python") == identity and self.site().exists():
+            return
+        shutil.rmtree(self.directory, ignore_errors=True)
+        self.run([self.python.executable, "-m", "venv", "--without-pip", str(self.directory)])
+        (self.site() / "below.pth").write_text(f"{below.site()}\n", encoding="utf-8")
+        for command in (below.directory / "bin").iterdir():
+            link = self.directory / "bin" / command.name
+            if not link.exists():
+                link.symlink_to(command)
+        self.write_stamp({"python": identity})
+
+    def site(self) -> Path:
+        """Return the directory that packages are installed into."""
+        return self.directory / "lib" / f"python{self.python.version[0]}.{self.python.version[1]}" / "site-packages"
 
     def create(self) -> None:
         """Make the bare environment; a Python without `ensurepip` (Debian's) lends its own pip."""
@@ -182,7 +204,7 @@ class Environment:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             environ = clean_environ(**variables)
-            done = subprocess.run(command, stdout=log, stderr=log, cwd=ROOT, env=environ, check=False)
+            done = subprocess.run([*self.prefix, *command], stdout=log, stderr=log, cwd=ROOT, env=environ, check=False)
         if done.returncode:
             tail = "\n".join(self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-30:])
             raise Problem(f"{tail}\n\nthis failed: {' '.join(command)}\nthe whole log is {self.log.relative_to(ROOT)}")
