@@ -8,8 +8,9 @@ import socket
 import pytest
 from load import Load
 from service import children, until
-from tests.proxies.front import free_port
 from upgrading import GATED, Gate, ask_unix, ctl, end, upgrade, wait_gone
+
+from benchmarks.ports import free_port
 
 pytestmark = [pytest.mark.real, pytest.mark.once]
 
