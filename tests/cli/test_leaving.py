@@ -60,6 +60,17 @@ def test_a_graceful_stop_waits_for_threads_but_not_for_ever(serving, number):
     assert server.log.count("last words") == 1
 
 
+def test_quit_ends_at_once_even_where_it_was_ignored(serving, write):
+    # As it is for what a shell starts in the background.
+    write(
+        {"deaf_site.py": "import signal\nsignal.signal(signal.SIGQUIT, signal.SIG_IGN)\nfrom leaving_site import app\n"}
+    )
+    server = serving("deaf_site", *FREE, LEFT="thread")
+    server.port()
+    assert server.stop(signal.SIGQUIT) == 131
+    assert "INFO stopped" not in server.log
+
+
 def test_a_second_signal_does_not_wait(serving):
     server = serving("leaving_site", *FREE, LEFT="thread")
     server.port()

@@ -4,6 +4,7 @@ import contextlib
 import http.client
 import signal
 import sys
+import time
 
 import pytest
 from service import is_alive, until
@@ -89,6 +90,48 @@ def orphan(launch, write):
             return service, worker, client
 
         yield start
+
+
+ALARMED = """
+import asyncio
+import os
+import signal
+
+rang = asyncio.Event()
+if os.environ["WHEN"] == "import":
+    signal.signal(signal.SIGALRM, lambda number, frame: rang.set())
+
+
+async def app(scope, receive, send):
+    if os.environ["WHEN"] == "request":
+        asyncio.get_running_loop().add_signal_handler(signal.SIGALRM, rang.set)
+    if scope["path"] == "/wait":
+        signal.setitimer(signal.ITIMER_REAL, 4)
+        os.write(2, f"inside {os.getpid()}\\n".encode())
+        while not rang.is_set():
+            await asyncio.sleep(0.1)
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"4")]})
+    await send({"type": "http.response.body", "body": b"rang"})
+"""
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("when", ["import", "request"])
+def test_an_alarm_of_the_application_is_its_own(launch, write, method, when):
+    write({"alarmed.py": ALARMED})
+    words = ["alarmed:app", "--workers", "1", "--lifespan", "off", "--loop", "asyncio"]
+    service = launch(*words, *METHODS[method], WHEN=when).started()
+    service.get("/")
+    began = time.monotonic()
+    # Somebody looks at the application once a second.
+    until(lambda: time.monotonic() > began + 1.5, "a look at the application")
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", service.port, timeout=20)) as client:
+        client.request("GET", "/wait")
+        service.wait_for("^inside")
+        service.send(signal.SIGKILL)
+        service.process.wait()
+        assert client.getresponse().read() == b"rang"
+    service.end()
 
 
 @pytest.mark.timeout(150)

@@ -22,6 +22,6 @@ def answer_as_first_process() -> None:
                 return  # another thread's to say
 
 
-def end_at_once(number: int, frame: FrameType | None) -> None:
+def end_at_once(number: int, frame: FrameType | None = None) -> None:
     """End this process now, with the exit code that a shell gives to one ended by that signal."""
     os._exit(128 + number)

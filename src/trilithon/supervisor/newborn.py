@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NoReturn
 
 from trilithon.foundation.exit_codes import ExitCode
-from trilithon.worker.member import Birth, end_at_once, ignore, live
+from trilithon.foundation.first_process import end_at_once
+from trilithon.worker.member import Birth, ignore, live
 
 Handler = Callable[[int, Any], object]
 

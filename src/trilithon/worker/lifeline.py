@@ -45,6 +45,18 @@ class Lifeline:
                 fcntl.fcntl(self.end, fcntl.F_SETFL, os.O_ASYNC)
                 channel.send({"say": "lifeline"}, [theirs.fileno()])
 
+    def respect_application(self) -> None:
+        """Let go where the application handles SIGALRM: the timer that it goes by would be overwritten; any thread.
+
+        To be called now and then, since an application may begin with that at any time.
+        """
+        if self.end is not None and signal.getsignal(signal.SIGALRM) != signal.SIG_DFL:
+            libc = ctypes.CDLL(None)
+            libc.signal(SIGNAL, ctypes.c_void_p(int(signal.SIG_IGN)))  # one that is on its way ends nobody
+            self.end.close()
+            libc.signal(SIGNAL, ctypes.c_void_p(int(signal.SIG_DFL)))
+            self.end = None
+
     def cut(self, delay_s: float) -> None:
         """Be ended in `delay_s` seconds at the latest: nobody else would do it. An application's own alarm is its own.
 
@@ -52,5 +64,5 @@ class Lifeline:
         """
         if self.end is not None:
             self.end.close()  # what it has not sent yet does not come any more
-        is_ours = signal.getsignal(signal.SIGALRM) == signal.SIG_DFL
-        signal.alarm(math.ceil(delay_s) if is_ours else 0)
+            is_ours = signal.getsignal(signal.SIGALRM) == signal.SIG_DFL
+            signal.alarm(math.ceil(delay_s) if is_ours else 0)

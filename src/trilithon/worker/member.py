@@ -14,6 +14,7 @@ from typing import Any
 
 from trilithon.foundation.errors import BindError, ConfigError, LoadError, StartupError
 from trilithon.foundation.exit_codes import ExitCode
+from trilithon.foundation.first_process import end_at_once
 from trilithon.foundation.identity import identity_of
 from trilithon.foundation.options import Options
 from trilithon.foundation.scoreboard import Scoreboard, WorkerState
@@ -133,6 +134,8 @@ class Member:
         self.slot.occupy(os.getpid(), self.birth.generation)
         server = self.server
         server.load()
+        self.lifeline.respect_application()
+        self.watchdog.on_tick = self.lifeline.respect_application
         needs_loop = any(loaded.interface != "wsgi" for _, loaded in server.loaded)
         self.reopening.loop = loop = loop_factory(server.options.loop, needs_loop)()
         asyncio.set_event_loop(loop)
@@ -253,8 +256,3 @@ class Member:
 
 def ignore(number: int, frame: object) -> None:
     """Take no notice; a handler, since a signal that is ignored would be so in programs that the application starts."""
-
-
-def end_at_once(number: int, frame: object = None) -> None:
-    """End this process now."""
-    os._exit(128 + number)

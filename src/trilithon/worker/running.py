@@ -13,7 +13,7 @@ from typing import Any
 
 from trilithon.foundation.errors import BindError, ConfigError, LoadError, StartupError
 from trilithon.foundation.exit_codes import ExitCode
-from trilithon.foundation.first_process import answer_as_first_process
+from trilithon.foundation.first_process import answer_as_first_process, end_at_once
 from trilithon.foundation.options import Options
 from trilithon.worker.leaving import leave
 from trilithon.worker.loader import explain
@@ -74,7 +74,9 @@ def serve_until_signal(server: Server, reopening: ReopeningSignal) -> None:
     asyncio.set_event_loop(loop)
     try:
         task = loop.create_task(serve(server))
-        with Signals(loop, dict.fromkeys(SIGNALS, Stopper(server, task).handle)):
+        calls: dict[int, Callable[[int], None]] = dict.fromkeys(SIGNALS, Stopper(server, task).handle)
+        calls[signal.SIGQUIT] = end_at_once  # inherited as ignored where a shell has started us in the background
+        with Signals(loop, calls):
             try:
                 loop.run_until_complete(task)
             except asyncio.CancelledError:

@@ -6,6 +6,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 
 from trilithon.foundation.options import Options
 from trilithon.foundation.scoreboard import LOOP, Slot, WorkerState
@@ -76,6 +77,8 @@ class Watchdog:
         self.beat_since = 0.0
         self.progress: dict[Exchange, tuple[tuple[int, int, int], float]] = {}
         self.told: set[Exchange] = set()
+        # Called at each tick, on this thread.
+        self.on_tick: Callable[[], None] | None = None
         self.waited_since = 0.0
         self.told_waiting = False
 
@@ -107,6 +110,8 @@ class Watchdog:
         self.woke_at = now
         self.cpu_s = cpu_s
         self.slot.watched()
+        if self.on_tick is not None:
+            self.on_tick()
         self.slot.weigh(resident_bytes(), processor_us())
         if self.slot.state is WorkerState.READY:
             self.recycler.look(now)
