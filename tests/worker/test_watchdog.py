@@ -203,8 +203,9 @@ class Steps(Stage):
         return self.pieces() if environ["PATH_INFO"] == "/down" else self.swallow(environ["wsgi.input"])
 
     def pieces(self) -> Any:
-        """Yield a piece for each step, until released."""
+        """Say so and yield a piece, for each step, until released."""
         while not self.release.is_set():
+            self.taken.release()
             assert self.step.acquire(timeout=DEADLINE_S)
             yield b"piece"
 
@@ -220,9 +221,12 @@ def test_a_stream_that_flows_is_not_stuck(log):
     with slotted(steps, "wsgi", hang_timeout_s=TIMEOUT_S, threads=1) as site, RawClient(site) as client:
         watch = Watch(site)
         client.send(request_bytes("/down"))
+        assert steps.taken.acquire(timeout=DEADLINE_S)
         for _ in range(8):
             steps.step.release()
             client.until(b"piece")
+            # The client may have it before the thread is back in the application.
+            assert steps.taken.acquire(timeout=DEADLINE_S)
             relieved(site, 1)
             watch.let_pass(TIMEOUT_S / 2)
         assert not watch.said and not log.messages

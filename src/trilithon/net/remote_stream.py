@@ -45,7 +45,14 @@ class RemoteStream(Carrier):
 
     def send(self, exchange: Exchange, data: bytes, final: bool) -> None:
         """See Carrier."""
-        self.across(lambda: self.stream.send(exchange, data, final))
+        # On its way it is not sent: its client may reset the stream meanwhile, and the log would tell of it.
+        exchange.sent_bytes -= len(data)
+
+        def step() -> None:
+            exchange.sent_bytes += len(data)
+            self.stream.send(exchange, data, final)
+
+        self.across(step)
 
     def send_file(self, exchange: Exchange, span: FileSpan, final: bool) -> None:
         """See Carrier."""
