@@ -4,11 +4,11 @@ A pytest that collects a part of the files starts in half a second. A process th
 collect every one of them first, which takes each ten seconds here.
 """
 
+import os
 import re
 import signal
 import subprocess
 import threading
-import time
 from collections import Counter
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -62,7 +62,7 @@ class Outcome:
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
         self.codes: set[int] = set()
-        self.seconds = 0.0
+        self.processor_s = 0.0
 
     @property
     def is_good(self) -> bool:
@@ -103,22 +103,25 @@ class Pool:
                 errors="replace",
             )
             self.running.add(process)
-        began = time.monotonic()
-        said, _ = process.communicate()
+        with process.stdout as stream:
+            said = stream.read()
         plain = COLOURS.sub("", said).splitlines()
         summary = next((line.strip("= ") for line in reversed(plain) if SUMMARY.match(line)), "no closing line")
-        code = process.returncode
         with self.lock:
+            _, status, used = os.wait4(process.pid, 0)
+            code = process.returncode = os.waitstatus_to_exitcode(status)
             self.running.remove(process)
             if self.is_stopped:
                 return
+            processor_s = used.ru_utime + used.ru_stime
             outcome.codes.add(code)
-            outcome.seconds += time.monotonic() - began
+            outcome.processor_s += processor_s
             outcome.counts.update({word: int(count) for count, word in COUNT.findall(summary)})
             if code not in (0, NO_TESTS):
                 print(said, end="")
             if code != NO_TESTS:
-                print(f"{title}: {summary}", *(line for line in plain if line.startswith(NOTED)), sep="\n", flush=True)
+                noted = [line for line in plain if line.startswith(NOTED)]
+                print(f"{title}: {summary}, {processor_s:.0f} s of processor time", *noted, sep="\n", flush=True)
         if code == USAGE_ERROR or (code not in (0, NO_TESTS) and {"-x", "--exitfirst"} & set(command)):
             self.stop()
 
