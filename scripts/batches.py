@@ -17,6 +17,8 @@ from typing import NamedTuple
 import environments
 
 FILES_PER_BATCH = 12
+# What mostly waits takes longest, and comes first, for nothing else is left to run beside it at the end.
+LONGEST = Path("tests/supervisor")
 COUNT = re.compile(r"(\d+) (failed|error|passed|skipped|xfailed|xpassed|warning)s?\b")
 SUMMARY = re.compile(r"^=*\s*(\d+ [a-z]+.*|no tests ran) in [0-9.]+s")
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
@@ -45,7 +47,8 @@ def batches(paths: list[str], with_once: bool) -> list[Batch]:
         if with_once or not ONCE.search(path.read_text(encoding="utf-8")):
             relative = path.relative_to(environments.ROOT)
             directories.setdefault(relative.parent, []).append(str(relative))
-    parts = sorted((part, *each) for each in directories.items() for part in range(-(-len(each[1]) // FILES_PER_BATCH)))
+    parts = [(part, *each) for each in directories.items() for part in range(-(-len(each[1]) // FILES_PER_BATCH))]
+    parts.sort(key=lambda each: (each[1] != LONGEST, *each))
     return [Batch(*named(directory, part, files)) for part, directory, files in parts]
 
 
@@ -142,4 +145,3 @@ def split(rest: list[str]) -> tuple[list[str], list[str]]:
 def is_path(word: str) -> bool:
     """Tell whether an argument names tests by their place."""
     return word.split("/")[0] == "tests" and (environments.ROOT / word.partition("::")[0]).exists()
-

@@ -51,6 +51,12 @@ def test_no_batch_is_long_and_all_names_differ(batches: ModuleType):
     assert all(len({Path(file).parent for file in batch.files}) == 1 for batch in found)
 
 
+def test_what_takes_longest_comes_first(batches: ModuleType):
+    names = [Path(batch.files[0]).parent == batches.LONGEST for batch in batches.batches([], True)]
+    assert names == sorted(names, reverse=True)
+    assert names[0]
+
+
 def test_files_of_once_alone_are_left_out(batches: ModuleType, tree: Path):
     (tree / "tests").mkdir()
     (tree / "tests" / "test_all.py").write_text(PASSING)
