@@ -238,6 +238,7 @@ def test_a_new_program_goes_on_when_the_old_one_is_killed_meanwhile(launch, writ
     service.process.wait()
     os.close(shut)
     until(lambda: (tmp_path / "pid").read_text().split() == [str(pid)], "the new program in charge")
+    wait_gone(*workers)
     assert int(service.get()[1]) in children(pid)
     end(service, pid)
 

@@ -181,10 +181,12 @@ def test_the_new_program_that_dies_on_the_way_back_is_no_hindrance(launch, write
     write({"pids.py": GATED.replace("pids", "pids2")})
     service.send(signal.SIGHUP)
     shut = gate.wait_for_visitor()
+    workers = children(pid)
     os.kill(pid, signal.SIGKILL)
     wait_gone(pid)
     os.close(shut)
     service.wait_for("INFO rolled back")
+    wait_gone(*workers)
     assert [int(service.get()[1])] == service.children()
     assert service.stop() == 0
 
@@ -213,9 +215,11 @@ def test_the_old_program_may_be_sent_away(launch, tmp_path, number):
 
 def test_the_new_program_goes_on_when_the_old_one_is_killed(launch):
     service = launch("pids:app", "--workers", "1").started()
+    workers = service.children()
     pid = upgrade(service)
     service.send(signal.SIGKILL)
     service.process.wait()
+    wait_gone(*workers)  # one that leaves answers who has just connected
     assert [int(service.get()[1])] == children(pid)
     end(service, pid)
 
