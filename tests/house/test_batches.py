@@ -10,6 +10,8 @@ from tree import ROOT
 pytestmark = pytest.mark.once
 
 PASSING = "def test_it(): pass\n"
+# Plugins, of which these tests need none, take most of the time of a start.
+ALONE = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
 ONCE = "import pytest\npytestmark = [pytest.mark.real, pytest.mark.once]\n" + PASSING
 
 
@@ -35,7 +37,7 @@ def run(batches: ModuleType, tree: Path, text: str, *options: str) -> object:
     outcome = batches.Outcome()
     pool = batches.Pool(1)
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *options, "test_one.py"]
-    pool.submit("one", command, {}, outcome).result(60)
+    pool.submit("one", command, ALONE, outcome).result(60)
     return outcome
 
 
@@ -114,7 +116,7 @@ def test_arguments_that_pytest_does_not_take_end_all(batches: ModuleType, tree: 
     (tree / "test_one.py").write_text(PASSING)
     outcome, pool = batches.Outcome(), batches.Pool(1)
     command = [sys.executable, "-m", "pytest", "test_one.py"]
-    started = [pool.submit("one", [*command, *more], {}, outcome) for more in (["--no-such-option"], [])]
+    started = [pool.submit("one", [*command, *more], ALONE, outcome) for more in (["--no-such-option"], [])]
     for each in started:
         each.result(60)
     assert (outcome.counts, outcome.codes, outcome.is_good) == ({}, {batches.USAGE_ERROR}, False)

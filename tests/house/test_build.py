@@ -30,6 +30,13 @@ def sources(tmp_path: Path) -> Path:
     return copy
 
 
+def keep_one_hot_module(sources: Path) -> None:
+    """Leave one hot module beside the leaf, enough to see the rule; scripts/test compiles and proves all of them."""
+    for declarations in (sources / "src").rglob("*.pxd"):
+        if declarations.name not in ("__init__.pxd", "leaf.pxd", "cells.pxd"):
+            declarations.unlink()
+
+
 def install(sources: Path, target: Path, **variables: str) -> str:
     """Install from `sources` into `target` with pip and return everything that was said."""
     command = [sys.executable, "-m", "pip", "install", "-v", "--no-deps", "--no-build-isolation"]
@@ -82,16 +89,14 @@ def test_the_pure_build_can_be_asked_for(sources, tmp_path):
 
 
 def test_a_compiler_that_fails_leaves_the_pure_build_whole(sources, tmp_path):
+    keep_one_hot_module(sources)
     said = install(sources, tmp_path / "site", CC="false", TRILITHON_PURE="0")
     assert len(complaints(said)) == 1
     assert_pure(tmp_path / "site")
 
 
 def test_with_a_compiler_the_compiled_build_is_installed(sources, tmp_path):
-    # One hot module beside the leaf is enough to see the rule; scripts/test compiles and proves all of them.
-    for declarations in (sources / "src").rglob("*.pxd"):
-        if declarations.name not in ("__init__.pxd", "leaf.pxd"):
-            declarations.unlink()
+    keep_one_hot_module(sources)
     said = install(sources, tmp_path / "site", TRILITHON_PURE="")
     assert not complaints(said)
     assert "compiled, CPython" in version(tmp_path / "site")
