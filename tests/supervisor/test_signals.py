@@ -44,7 +44,7 @@ def test_other_signals_stop_too(launch, number):
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_second_signal_ends_at_once_with_its_own_code(launch, write, number, code):
     write({"stuck.py": STUCK})
-    service = launch("stuck:app", "--workers", "1", "--graceful-timeout", "0", "--hang-timeout", "0").started()
+    service = launch("stuck:app", "--workers", "1", "--hang-timeout", "0").started()
     with socket.create_connection(("127.0.0.1", service.port)) as client:
         client.sendall(b"GET / HTTP/1.1\r\nHost: site\r\n\r\n")
         service.wait_for("WARNING the call has begun")
