@@ -146,8 +146,7 @@ class Balancer:
 
     def place(self, listener: Listener, sock: socket.socket, address: Any) -> bool:
         """Find the worker that an accepted connection goes to; returns False when that is this one."""
-        terms = self.engines[0].terms
-        if not self.neighbours or (terms.closing and not terms.patient):
+        if not self.neighbours or self.slot.state is WorkerState.STOPPING:
             return False  # those who are told to stop all stop at the same time
         if not self.candidates:
             self.find_candidates()

@@ -24,7 +24,7 @@ from trilithon.net.tempo import Tempo
 from trilithon.wire.exchange import Exchange
 from trilithon.wire.forwarded import Forwarding
 from trilithon.wire.hosts import AllowedHosts
-from trilithon.wire.phase import IDLE, STREAMS, TUNNEL
+from trilithon.wire.phase import ARRIVAL, IDLE, STREAMS, TUNNEL
 from trilithon.wire.terms import Terms
 
 log = logging.getLogger("trilithon.error")
@@ -438,10 +438,11 @@ class Engine(Owner):
 
     def stop_listening(self) -> None:
         """Accept no more, make every response the last one of its connection, and part with idle ones."""
-        self.terms.closing = True
         for listener in self.listeners.values():
             listener.close()
         self.listeners.clear()
+        # Not before: a crew that shares these terms would take itself for done while connections are still let in.
+        self.terms.closing = True
         if self.steward is not None:
             self.steward.recall(self)
         for connection in list(self.connections.values()):
@@ -450,7 +451,7 @@ class Engine(Owner):
     def retire(self, connection: Connection) -> None:
         """Let a connection end; one that serves a request ends behind its response. None is told while patient."""
         if connection.owner is self and not connection.busy and not self.terms.patient:
-            if connection.protocol.phase is IDLE:
+            if connection.protocol.phase is IDLE or connection.protocol.phase is ARRIVAL:
                 connection.ready(READ)  # a request that has come already is answered
             if not (connection.protocol.is_new() and time.monotonic() - connection.born_at < NEWCOMER_S):
                 connection.retire()
