@@ -137,8 +137,10 @@ class Balancer:
             if neighbour is not None:
                 self.neighbours[slot] = neighbour
         if old is not None:
-            # One that does not serve yet, or no longer, leaves them to the others: all have this mailbox.
-            parcels = old.take_back() if self.slot.state is WorkerState.READY and self.engines else []
+            # One that does not serve yet leaves them to the others: all have this mailbox. So does one that leaves, but
+            # for what it may have sent when they had looked already.
+            serves = self.slot.state is WorkerState.READY or old.sent
+            parcels = old.take_back() if serves and self.engines and not self.engines[0].closed else []
             old.close()
             self.admit(parcels)
 
