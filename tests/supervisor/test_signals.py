@@ -9,7 +9,7 @@ import time
 
 import pytest
 from service import children, is_alive, until
-from upgrading import GATED, Gate
+from upgrading import Gate
 
 pytestmark = pytest.mark.real
 
@@ -122,8 +122,7 @@ def reloading(launch, write, tmp_path):
     gate = Gate(tmp_path)
     service = launch("pids:app", "--workers", "2").started()
     service.before = pids_of(service, 2)
-    os.rename(tmp_path / "pids.py", tmp_path / "pids2.py")
-    write({"pids.py": GATED.replace("pids", "pids2")})
+    gate.put_up(write)
     service.send(signal.SIGHUP)
     os.close(gate.wait_for_visitor())
     until(lambda: service.before[0] not in service.children(), "the end of the first old worker")

@@ -8,7 +8,7 @@ import sys
 import pytest
 from load import Load
 from service import SOURCE, children, until
-from upgrading import GATED, Gate, ask_unix, ctl, end, is_gone, upgrade, upgraded, wait_gone
+from upgrading import Gate, ask_unix, ctl, end, is_gone, upgrade, upgraded, wait_gone
 
 pytestmark = pytest.mark.real
 
@@ -173,8 +173,7 @@ def test_one_upgrade_at_a_time(launch, write, tmp_path):
     gate = Gate(tmp_path)
     service = launch("pids:app", "--workers", "1", "--upgrade-standby", "0").started()
     (worker,) = service.children()
-    os.rename(tmp_path / "pids.py", tmp_path / "pids2.py")
-    write({"pids.py": GATED.replace("pids", "pids2")})
+    gate.put_up(write)
     service.send(signal.SIGUSR2)
     shut = gate.wait_for_visitor()
     service.send(signal.SIGUSR2)
@@ -192,8 +191,7 @@ def test_one_upgrade_at_a_time(launch, write, tmp_path):
 def test_a_stop_ends_the_program_that_is_starting_too(launch, write, tmp_path, number):
     gate = Gate(tmp_path)
     service = launch("pids:app", "--workers", "1").started()
-    os.rename(tmp_path / "pids.py", tmp_path / "pids2.py")
-    write({"pids.py": GATED.replace("pids", "pids2")})
+    gate.put_up(write)
     service.send(signal.SIGUSR2)
     shut = gate.wait_for_visitor()
     assert service.stop(number) == (131 if number == signal.SIGQUIT else 0)
@@ -204,8 +202,7 @@ def test_a_stop_by_command_ends_the_program_that_is_starting_too(launch, write, 
     gate = Gate(tmp_path)
     service = launch("pids:app", "--workers", "1", "--control-socket", "control").started()
     workers = service.children()
-    os.rename(tmp_path / "pids.py", tmp_path / "pids2.py")
-    write({"pids.py": GATED.replace("pids", "pids2")})
+    gate.put_up(write)
     service.send(signal.SIGUSR2)
     shut = gate.wait_for_visitor()
     (pid,) = set(service.children()) - set(workers)
@@ -229,8 +226,7 @@ def test_a_new_program_goes_on_when_the_old_one_is_killed_meanwhile(launch, writ
     gate = Gate(tmp_path)
     service = launch("pids:app", "--workers", "1", "--pid-file", "pid").started()
     workers = service.children()
-    os.rename(tmp_path / "pids.py", tmp_path / "pids2.py")
-    write({"pids.py": GATED.replace("pids", "pids2")})
+    gate.put_up(write)
     service.send(signal.SIGUSR2)
     shut = gate.wait_for_visitor()
     (pid,) = set(service.children()) - set(workers)

@@ -8,7 +8,7 @@ import socket
 import pytest
 from load import Load
 from service import children, until
-from upgrading import GATED, Gate, ask_unix, ctl, end, upgrade, wait_gone
+from upgrading import Gate, ask_unix, ctl, end, upgrade, wait_gone
 
 from benchmarks.ports import free_port
 
@@ -177,8 +177,7 @@ def test_the_new_program_that_dies_on_the_way_back_is_no_hindrance(launch, write
     service = launch("pids:app", "--workers", "1").started()
     pid = upgrade(service)
     until(lambda: service.children() == [pid], "the old worker's end")
-    os.rename(tmp_path / "pids.py", tmp_path / "pids2.py")
-    write({"pids.py": GATED.replace("pids", "pids2")})
+    gate.put_up(write)
     service.send(signal.SIGHUP)
     shut = gate.wait_for_visitor()
     workers = children(pid)
