@@ -127,8 +127,8 @@ def size(value: int | None) -> str:
     if value is None:
         return _MISSING
     amount = float(value)
-    for unit in ("B", "K", "M", "G"):
+    for unit in ("B", "K", "M"):
         if amount < 1024:
-            return f"{amount:.1f}G" if unit == "G" else f"{amount:.0f}{unit}"
+            return f"{amount:.0f}{unit}"
         amount /= 1024
-    return f"{amount:.1f}T"
+    return f"{amount:.1f}G" if amount < 1024 else f"{amount / 1024:.1f}T"

@@ -1,9 +1,6 @@
 """The first and the last moments of a process that was forked: its own signals, its own end."""
 
-import atexit
-import contextlib
 import errno
-import logging
 import os
 import signal
 import sys
@@ -15,6 +12,7 @@ from typing import Any, NoReturn
 
 from trilithon.foundation.exit_codes import ExitCode
 from trilithon.foundation.first_process import end_at_once
+from trilithon.worker.leaving import call_last, exit_now
 from trilithon.worker.member import Birth, ignore, live
 
 Handler = Callable[[int, Any], object]
@@ -86,10 +84,7 @@ def end_as(call: Callable[[], int]) -> NoReturn:
     except BaseException:
         traceback.print_exc()
     finally:
-        for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(Exception):
-                stream.flush()
-        os._exit(code)
+        exit_now(code)
 
 
 def work(birth: Birth) -> NoReturn:
@@ -101,8 +96,7 @@ def end_interpreter(is_patient: bool) -> None:
     """Do what the interpreter does at its end, waiting for threads unless a fault ends it: nobody would end them."""
     if is_patient:
         threading._shutdown()  # type: ignore[attr-defined]
-    atexit._run_exitfuncs()
-    logging.shutdown()
+    call_last()
 
 
 def why(fault: OSError) -> str:

@@ -14,11 +14,12 @@ from trilithon.foundation.errors import ConfigError
 from trilithon.foundation.options import Options
 from trilithon.foundation.scoreboard import open_memory
 from trilithon.supervisor.household import Household, Outcome
+from trilithon.supervisor.newborn import NOT_OURS
 from trilithon.supervisor.papers import write_papers
 from trilithon.worker.member import Birth
 
 # Held back until the new interpreter knows what they mean; TERM and QUIT end it before that, as they should.
-HELD_BACK = (signal.SIGINT, signal.SIGHUP, signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU)
+HELD_BACK = (signal.SIGINT, signal.SIGHUP, *NOT_OURS)
 _PROGRAM = str(Path(__file__).with_name("spawned.py"))
 _REMEDY = (
     "an application that is an object cannot be given to a new interpreter; name it as module:attr, or choose fork"

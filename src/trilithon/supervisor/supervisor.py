@@ -29,8 +29,9 @@ from trilithon.supervisor.succession import Succession
 from trilithon.supervisor.systemd import Notifier
 from trilithon.supervisor.turnover import Turnover
 from trilithon.supervisor.vigil import LOOK_S, Vigil
+from trilithon.worker.leaving import END_S
 from trilithon.worker.logs import reopen_log_files
-from trilithon.worker.member import END_S, Birth
+from trilithon.worker.member import Birth
 from trilithon.worker.watchdog import patience_s
 
 log = logging.getLogger("trilithon.error")
@@ -254,13 +255,15 @@ class Supervisor:
             os.kill(worker.pid, signal.SIGKILL)
 
     def hear(self, worker: Worker) -> None:
-        """Take what a worker says."""
+        """Take what a worker says, and no more when that was all."""
         try:
-            messages = worker.channel.receive()
+            self.take_all(worker)
         except EOFError:
             self.reactor.remove(worker.channel)
-            return
-        for message, fds in messages:
+
+    def take_all(self, worker: Worker) -> None:
+        """Act on all that a worker has said; raises EOFError when there is nothing and it says no more."""
+        for message, fds in worker.channel.receive():
             worker.hold(fds)
             self.take(worker, message)
 
@@ -339,9 +342,7 @@ class Supervisor:
         if worker is None:
             return
         with contextlib.suppress(EOFError):
-            for message, fds in worker.channel.receive():
-                worker.hold(fds)
-                self.take(worker, message)
+            self.take_all(worker)
         self.reactor.remove(worker.channel)
         if worker in self.deadlines:
             self.deadlines.pop(worker).cancel()

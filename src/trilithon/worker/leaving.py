@@ -10,7 +10,7 @@ from typing import NoReturn
 
 log = logging.getLogger("trilithon.error")
 
-# A supervisor gives its workers as long.
+# Beyond its own time-outs, a process that leaves gets so long to end, a worker as well.
 END_S = 5.0
 
 
@@ -48,10 +48,20 @@ def lingering_threads() -> list[threading.Thread]:
 def end_now(code: int) -> NoReturn:
     """Do what the interpreter does at its end, but wait for no thread."""
     try:
-        atexit._run_exitfuncs()
-        logging.shutdown()
+        call_last()
     finally:
-        for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(Exception):
-                stream.flush()
-        os._exit(code)
+        exit_now(code)
+
+
+def call_last() -> None:
+    """Call what the interpreter calls at its end."""
+    atexit._run_exitfuncs()
+    logging.shutdown()
+
+
+def exit_now(code: int) -> NoReturn:
+    """End this process with nothing more than what it has written already."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):
+            stream.flush()
+    os._exit(code)

@@ -20,6 +20,7 @@ from trilithon.foundation.options import Options
 from trilithon.foundation.scoreboard import Scoreboard, WorkerState
 from trilithon.net.certificates import TlsStore
 from trilithon.net.channel import Channel
+from trilithon.worker.leaving import END_S, exit_now
 from trilithon.worker.lifeline import Lifeline
 from trilithon.worker.loader import Loaded, explain
 from trilithon.worker.logs import configure, reopen_log_files
@@ -30,8 +31,6 @@ from trilithon.worker.watchdog import Watchdog
 
 log = logging.getLogger("trilithon.error")
 
-# Beyond its own time-outs, a worker that leaves gets so long to end its process.
-END_S = 5.0
 # The faults that are the application's, and a development server's to show.
 SHOWN = (ExitCode.LOAD, ExitCode.STARTUP, ExitCode.UNEXPECTED)
 
@@ -195,9 +194,7 @@ class Member:
         """Return the exit code after serving; ends the process where threads hang on requests that were cut off."""
         if self.server.cut_off:
             logging.shutdown()
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(ExitCode.OK)
+            exit_now(ExitCode.OK)
         return int(ExitCode.OK)
 
     def hear(self) -> None:
