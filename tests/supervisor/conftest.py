@@ -46,3 +46,4 @@ def launch(tmp_path, write):
     yield start
     for service in services:
         service.clean_up()
+        print(f"What {service.process.args} logged:", service.log, sep="\n")  # pytest shows it where a test failed

@@ -38,7 +38,7 @@ def start(launch):
 
 def end(service, load):
     """Stop a service whose load has ended, and see that nothing went wrong."""
-    assert not load.lost, service.log
+    assert not load.lost
     assert service.stop() == 0
     assert "ERROR" not in service.log and "Traceback" not in service.log
 
