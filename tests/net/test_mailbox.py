@@ -148,6 +148,33 @@ def test_what_a_stuck_worker_leaves_is_taken_back_once(ends, streams) -> None:
         assert collect(reading) is None  # the worker wakes up too late, and finds nothing
 
 
+def test_what_came_too_late_to_be_collected_is_not_forgotten(ends, streams) -> None:
+    reading, writing = ends
+    neighbour = Neighbour(1, writing, reading)
+    neighbour.sent, neighbour.since = 1, 5.0
+    neighbour.catch_up(1, 6_000_000, 6.0)  # it has collected in a turn that began later
+    assert neighbour.sent == 0
+    neighbour.sent, neighbour.since = 1, 7.0
+    assert neighbour.send([parcel(streams[0][1], 3)])
+    neighbour.catch_up(2, 8_000_000, 9.0)  # another message, before this one lay there
+    assert (neighbour.sent, neighbour.since) == (1, 9.0)
+    neighbour.catch_up(2, 0, 10.0)
+    assert neighbour.sent == 1
+    for taken in collect(reading) or []:
+        taken.sock.close()
+    neighbour.catch_up(3, 0, 11.0)
+    assert neighbour.sent == 0
+
+
+def test_what_was_sent_into_a_turn_that_had_begun_is_not_known_to_be_counted(ends) -> None:
+    neighbour = Neighbour(1, *reversed(ends))
+    neighbour.sent, neighbour.since = 2, 5.0
+    neighbour.catch_up(1, 4_000_000, 6.0)
+    assert neighbour.sent == 2
+    neighbour.catch_up(1, 0, 6.0)
+    assert neighbour.sent == 0
+
+
 def test_a_mailbox_that_nobody_can_write_to_ends(ends) -> None:
     reading, writing = ends
     poller = open_poller()

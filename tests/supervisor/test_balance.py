@@ -142,12 +142,17 @@ def test_a_burst_is_spread_evenly(launch, target, call):
 def test_connections_that_come_and_go_are_spread_evenly(launch, target, call):
     service = launch(target, "--workers", "2").started()
     counts = Counter()
-    for _ in range(40):
-        (caller,) = call(service, 1)
-        counts[caller.ask()] += 1
-        caller.close()
-    assert len(counts) == 2
-    assert max(counts.values()) <= 25, counts
+
+    def is_even():
+        # On a crowded machine a worker that has to wait for a processor gets nothing for a second.
+        counts.clear()
+        for _ in range(40):
+            (caller,) = call(service, 1)
+            counts[caller.ask()] += 1
+            caller.close()
+        return len(counts) == 2 and max(counts.values()) <= 25
+
+    until(is_even, "an even share of the connections")
 
 
 def test_busy_connections_move_apart(launch, target, call):
@@ -208,6 +213,29 @@ def test_a_worker_that_is_held_up_gets_no_new_connections(launch, target, call, 
     callers = call(service, 12)
     ask_all(callers)
     assert spread(callers)[stuck] == 0
+    (tmp_path / "go").touch()
+    assert held.answer() == stuck
+
+
+def test_a_worker_that_is_held_up_takes_nothing_back_from_one_that_is_only_late(launch, write, call, tmp_path):
+    write({"even.py": SITE})
+    service = launch("even:wsgi", "--workers", "2", "--threads", "1", "--hang-timeout", "0").started()
+    (held,) = call(service, 1)
+    stuck = held.ask()
+    (late,) = set(service.children()) - {stuck}
+    held.socket.sendall(REQUEST.replace(b"GET / ", b"GET /wait "))
+    until((tmp_path / "inside").exists, "a call that does not return")
+    os.kill(late, signal.SIGSTOP)
+    try:
+        until(lambda: is_stopped(late), "all threads of a worker to stand still")
+        callers = call(service, 6)
+        for caller in callers:
+            caller.socket.sendall(REQUEST)
+        # Longer than a worker with time to spare would wait for it.
+        threading.Event().wait(0.6)
+    finally:
+        os.kill(late, signal.SIGCONT)
+    assert {caller.answer() for caller in callers} == {late}
     (tmp_path / "go").touch()
     assert held.answer() == stuck
 

@@ -44,6 +44,8 @@ REST_S = 0.5
 MIN_AGE_S = 0.1
 # A connection that a worker has not collected by then is taken back.
 PATIENCE_S = 0.1
+# Later where all threads of this worker are in calls: the other one may only be waiting for a processor.
+BUSY_PATIENCE_S = 2.0
 # So long a worker gets nothing after that.
 SHUN_S = 1.0
 # More than any worker has connections.
@@ -167,9 +169,11 @@ class Balancer:
         now_us = clock_us()
         own = self.count()
         counts = [own]
+        handicap = self.handicap(self.slot)
         for neighbour in self.neighbours.values():
             slot = self.scoreboard.slot(neighbour.slot)
-            if self.engines[0].now < neighbour.shunned_until or not takes_connections(slot, now_us):
+            is_shunned = not handicap and self.engines[0].now < neighbour.shunned_until
+            if is_shunned or not takes_connections(slot, now_us):
                 continue
             self.catch_up(neighbour)
             count = slot.connections() + neighbour.sent
@@ -179,21 +183,16 @@ class Balancer:
         # Handing over has its price: among many connections a few more or less make no difference.
         favour = sum(counts) // len(counts) // 16
         arrivals = recent_arrivals(self.slot, now_us) - 0.5
-        self.candidates.append(Candidate(None, own + self.handicap(self.slot) - favour, arrivals))
+        self.candidates.append(Candidate(None, own + handicap - favour, arrivals))
 
     def handicap(self, slot: Slot) -> int:
         """Return what is added to the connections of a worker whose threads are all in calls."""
         return ALL_BUSY if self.threads and slot.in_flight() >= self.threads else 0
 
     def catch_up(self, neighbour: Neighbour) -> None:
-        """Note whether a worker has collected what was sent: its own figures tell of it once it is through a turn."""
+        """Note whether a worker has collected what was sent."""
         slot = self.scoreboard.slot(neighbour.slot)
-        collected = slot.cells.read(COLLECTED)
-        since = slot.busy_since_us()
-        if neighbour.sent and collected != neighbour.seen and (not since or since > neighbour.since * 1e6):
-            neighbour.sent = 0
-        if not neighbour.sent:
-            neighbour.seen = collected
+        neighbour.catch_up(slot.cells.read(COLLECTED), slot.busy_since_us(), time.monotonic())
 
     def dispatch(self) -> None:
         """Hand over what was placed since the last time; what a full mailbox refuses is served here."""
@@ -351,7 +350,8 @@ class Balancer:
     def look_after(self, neighbour: Neighbour, now: float) -> None:
         """Take back what a worker has not collected in time."""
         self.catch_up(neighbour)
-        if neighbour.sent and now - neighbour.since > PATIENCE_S and neighbour.has_mail():
+        patience_s = BUSY_PATIENCE_S if self.handicap(self.slot) else PATIENCE_S
+        if neighbour.sent and now - neighbour.since > patience_s and neighbour.has_mail():
             neighbour.shunned_until = now + SHUN_S
             neighbour.sent = 0
             self.admit(neighbour.take_back())

@@ -438,6 +438,7 @@ class Engine(Owner):
 
     def stop_listening(self) -> None:
         """Accept no more, make every response the last one of its connection, and part with idle ones."""
+        self.now = time.monotonic()  # who is let in now has just connected, however long this engine has slept
         for listener in self.listeners.values():
             listener.close()
         self.listeners.clear()

@@ -187,6 +187,21 @@ class Neighbour:
             return False
         return True
 
+    def catch_up(self, collected: int, busy_since_us: int, now: float) -> None:
+        """Note whether the worker has collected what was sent.
+
+        `collected` is its count of messages, `busy_since_us` when its turn began, zero between two. It counts what it
+        collected among its own connections once it is through a turn that began later.
+        """
+        if self.sent and collected != self.seen and (not busy_since_us or busy_since_us > self.since * 1e6):
+            if self.has_mail():
+                # Sent while it collected, or by others: whether it collects this is not known yet.
+                self.seen, self.since = collected, now
+            else:
+                self.sent = 0
+        if not self.sent:
+            self.seen = collected
+
     def take_back(self) -> list[Parcel]:
         """Return what nobody has collected."""
         parcels: list[Parcel] = []
