@@ -11,10 +11,13 @@ import pytest
 from tests.wire.inmemory import new_terms
 from trilithon.foundation.limits import Capacity, Limits
 from trilithon.foundation.options import Options
+from trilithon.foundation.scoreboard import Scoreboard, WorkerState
 from trilithon.net.arrival import Doorway
+from trilithon.net.balance import Balancer
 from trilithon.net.binding import bind_all
 from trilithon.net.engine import Engine
 from trilithon.net.life import CLOSED
+from trilithon.net.mailbox import Neighbour, mailbox_pair
 from trilithon.wire.exchange import Exchange
 
 pytestmark = pytest.mark.real
@@ -33,17 +36,21 @@ def engine() -> Iterator[Engine]:
 
 def listening_engine(**capacity: int) -> Engine:
     """Return an engine that listens."""
-    terms = new_terms()
-    engine = Engine(terms, Limits(capacity=Capacity(**capacity)))
-    (sock,) = bind_all(Options(bind=("127.0.0.1:0",)))
-    engine.listen(sock, Doorway(terms, Limits()))
+    engine = Engine(new_terms(), Limits(capacity=Capacity(**capacity)))
+    listen(engine)
     return engine
+
+
+def listen(engine: Engine) -> None:
+    """Have an engine accept connections."""
+    (sock,) = bind_all(Options(bind=("127.0.0.1:0",)))
+    engine.listen(sock, Doorway(engine.terms, Limits()))
 
 
 @contextlib.contextmanager
 def client_of(engine: Engine) -> Iterator[socket.socket]:
     """Connect to an engine, which has not looked yet."""
-    (listener,) = engine.listeners.values()
+    listener = list(engine.listeners.values())[-1]
     with socket.create_connection(listener.sock.getsockname(), timeout=WITHIN_S) as client:
         yield client
 
@@ -65,6 +72,44 @@ def test_who_was_not_accepted_yet_is_answered(engine: Engine) -> None:
         client.sendall(GET)
         serve_next(engine)
         assert client.recv(65536).startswith(b"HTTP/1.1 404 ")
+
+
+def test_who_has_just_connected_is_not_old_because_the_engine_has_slept(engine: Engine) -> None:
+    with client_of(engine) as client:
+        engine.now -= 60.0
+        engine.stop_waiting()
+        assert len(engine.connections) == 1
+        client.sendall(GET)
+        serve_next(engine)
+        assert client.recv(65536).startswith(b"HTTP/1.1 404 ")
+
+
+def test_who_was_given_to_a_worker_that_is_gone_is_answered() -> None:
+    board = Scoreboard.create()
+    (reading, writing), (others_reading, others_writing) = mailbox_pair(), mailbox_pair()
+    engine = Engine(new_terms(), Limits())
+    balancer = Balancer(board, 0, reading)
+    balancer.attend(engine)
+    listen(engine)
+    Balancer(board, 1, others_reading)  # the other worker says that it has room
+    board.slot(1).state = WorkerState.READY
+    neighbour = Neighbour(1, others_writing, others_reading)
+    balancer.exchange(1, neighbour)
+    with contextlib.closing(board), contextlib.closing(writing), contextlib.closing(neighbour):
+        with contextlib.ExitStack() as stack:
+            clients = [stack.enter_context(client_of(engine)) for _ in range(2)]
+            while not neighbour.sent:
+                engine.poll(WITHIN_S)
+            board.slot(1).state = WorkerState.RETIRING  # its mailbox is closed by now
+            for connection in list(engine.connections.values()):
+                connection.close()
+            engine.part()
+            assert not engine.is_empty()
+            for client in clients:
+                client.sendall(GET)
+            serve_next(engine)
+            assert sorted(client.recv(65536)[:13] for client in clients) == [b"", b"HTTP/1.1 404 "]
+        engine.close()
 
 
 def test_a_head_that_has_begun_to_come_is_answered(engine: Engine) -> None:

@@ -20,7 +20,7 @@ from trilithon.net.life import CLOSED
 from trilithon.net.listener import Entrance, Listener, resume_all
 from trilithon.net.poller import ERROR, HANGUP, READ, open_bell, open_poller
 from trilithon.net.shared_stream import SharedStream
-from trilithon.net.tempo import Tempo
+from trilithon.net.tempo import Tempo, sweep_interval
 from trilithon.wire.exchange import Exchange
 from trilithon.wire.forwarded import Forwarding
 from trilithon.wire.hosts import AllowedHosts
@@ -457,6 +457,12 @@ class Engine(Owner):
             if not (connection.protocol.is_new() and time.monotonic() - connection.born_at < NEWCOMER_S):
                 connection.retire()
 
+    def is_empty(self) -> bool:
+        """Tell whether nothing is left to serve here, nor where workers that are gone have left what this one gave."""
+        if self.steward is not None and not (self.connections or self.posts):
+            self.steward.recall(self)
+        return not (self.connections or self.posts)
+
     def close(self) -> None:
         """Close everything at once."""
         for listener in self.listeners.values():
@@ -473,26 +479,3 @@ class Engine(Owner):
         self.poller.close()
         for fd in set(self.bell):
             os.close(fd)
-
-
-def sweep_interval(limits: Limits) -> float:
-    """Return the seconds between sweeps: a quarter of the shortest time-out, between 50 ms and a second."""
-    timeouts = limits.timeouts
-    sockets = limits.sockets
-    used = [
-        seconds
-        for seconds in (
-            timeouts.header_timeout_s,
-            timeouts.keep_alive_timeout_s,
-            timeouts.body_timeout_s,
-            timeouts.write_timeout_s,
-            timeouts.linger_timeout_s,
-            timeouts.request_timeout_s,
-            sockets.ws_ping_interval_s,
-            sockets.ws_ping_timeout_s,
-            sockets.ws_handshake_timeout_s,
-            sockets.ws_close_timeout_s,
-        )
-        if seconds
-    ]
-    return min(1.0, max(0.05, min(used, default=4.0) / 4))

@@ -285,7 +285,7 @@ class Crew:
         if heir is not None and (heir.posts or heir.connections):
             return False
         with self.lock:
-            return not (self.away or self.engine.connections or self.engine.posts)
+            return not self.away and self.engine.is_empty()
 
     def finish(self) -> None:
         """Nothing is left to serve: let all threads end."""

@@ -357,8 +357,7 @@ class Server:
             return False
         if self.looping is None:
             return True
-        engine = self.looping.engine
-        return not (engine.posts or engine.connections) and not any(
+        return self.looping.engine.is_empty() and not any(
             gateway.running for gateway in self.gateways if isinstance(gateway, AsgiGateway)
         )
 
