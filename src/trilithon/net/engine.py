@@ -460,6 +460,7 @@ class Engine(Owner):
     def is_empty(self) -> bool:
         """Tell whether nothing is left to serve here, nor where workers that are gone have left what this one gave."""
         if self.steward is not None and not (self.connections or self.posts):
+            self.now = time.monotonic()
             self.steward.recall(self)
         return not (self.connections or self.posts)
 
