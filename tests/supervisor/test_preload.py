@@ -217,9 +217,13 @@ def test_workers_go_on_without_their_template_and_another_one_is_made(launch, wr
 def test_a_template_hears_of_no_signal_that_goes_to_every_process(launch):
     service = launch("pids:app", "--workers", "1", "--preload").started()
     template, (worker,) = family(service, 1)
+    # All in one moment, with the news that the worker has ended: each interrupts the handler of the one before.
+    os.kill(template, signal.SIGSTOP)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         os.kill(template, number)
     os.kill(worker, signal.SIGKILL)
+    until(lambda: not children(template), "the end of the worker")
+    os.kill(template, signal.SIGCONT)
     service.after(rf"pid {worker}\) ended by SIGKILL")
     until(lambda: children(template) not in ([], [worker]), "another worker of the same template")
     assert service.children() == [template]

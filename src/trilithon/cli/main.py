@@ -17,9 +17,9 @@ from trilithon.foundation.errors import ConfigError, LoadError
 from trilithon.foundation.exit_codes import ExitCode
 from trilithon.foundation.version import VERSION
 from trilithon.supervisor.heritage import VARIABLE, tell_failure
+from trilithon.worker.crashes import show_crashes
 from trilithon.worker.leaving import END_S, leave
 from trilithon.worker.loader import explain
-from trilithon.worker.running import show_crashes
 
 _OWN_FLAGS = ("--help", "-h", "--version", "-V")
 # What people type for the flags; `trilithon serve help` reaches a module of that name.

@@ -20,11 +20,12 @@ from trilithon.foundation.options import Options
 from trilithon.foundation.scoreboard import Scoreboard, WorkerState
 from trilithon.net.certificates import TlsStore
 from trilithon.net.channel import Channel
+from trilithon.worker.crashes import show_crashes
 from trilithon.worker.leaving import END_S, exit_now
 from trilithon.worker.lifeline import Lifeline
 from trilithon.worker.loader import Loaded, explain
 from trilithon.worker.logs import configure, reopen_log_files
-from trilithon.worker.running import leave_loop, loop_factory, show_crashes
+from trilithon.worker.running import leave_loop, loop_factory
 from trilithon.worker.server import Server
 from trilithon.worker.signals import ReopeningSignal, Signals
 from trilithon.worker.watchdog import Watchdog

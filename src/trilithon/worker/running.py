@@ -1,8 +1,6 @@
 """A server as the whole program: its event loop, its signals, its exit code."""
 
 import asyncio
-import contextlib
-import faulthandler
 import gc
 import logging
 import os
@@ -24,7 +22,6 @@ from trilithon.worker.signals import ReopeningSignal, Signals
 log = logging.getLogger("trilithon.error")
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-STDERR = 2
 
 
 def run_server(app: Any, options: Options, is_program: bool = False) -> int:
@@ -51,13 +48,6 @@ def run_server(app: Any, options: Options, is_program: bool = False) -> int:
     if server.cut_off and is_program:
         leave(ExitCode.OK, 0.0)
     return int(ExitCode.OK)
-
-
-def show_crashes() -> None:
-    """Have a crash in C write the Python stacks to standard error; for processes of our own."""
-    if not faulthandler.is_enabled():
-        with contextlib.suppress(OSError):  # standard error may be closed
-            faulthandler.enable(file=STDERR)
 
 
 def tell(message: str, code: ExitCode) -> int:
