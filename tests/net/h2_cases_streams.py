@@ -133,6 +133,21 @@ STREAMS = [
         mark.spec("H2-STR-04"),
         [OPEN, update(1, 0), was_reset(1, PROTOCOL_ERROR), headers(1, [(b"x", b"y")]), alive],
     ),
+    Case(
+        "5.1 closed by both: DATA",
+        mark.spec("H2-STR-04"),
+        [OPEN, update(1, 0), was_reset(1, PROTOCOL_ERROR), reset(1), data(1, b"x"), refused(STREAM_CLOSED)],
+    ),
+    Case(
+        "5.1 closed by both: HEADERS",
+        mark.spec("H2-STR-04"),
+        [OPEN, update(1, 0), was_reset(1, PROTOCOL_ERROR), reset(1), headers(1, GET), refused(STREAM_CLOSED)],
+    ),
+    Case(
+        "5.1 closed by both: RST_STREAM, twice",
+        mark.spec("H2-STR-04"),
+        [OPEN, update(1, 0), was_reset(1, PROTOCOL_ERROR), reset(1), reset(1), alive],
+    ),
     # RFC 9113 5.1.1, 5.1.2
     Case("5.1.1 an even identifier", mark.spec("H2-STR-01"), [headers(2, GET), refused(PROTOCOL_ERROR)]),
     Case(

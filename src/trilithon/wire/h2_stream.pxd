@@ -10,6 +10,8 @@ cdef class ClosedStreams:
     cdef readonly dict old
 
     cpdef note(self, unsigned int stream_id, int how)
+    @cython.locals(kept=dict)
+    cpdef note_reset(self, unsigned int stream_id)
     @cython.locals(how=int)
     cpdef int find(self, unsigned int stream_id) except -1
 

@@ -53,6 +53,12 @@ class ClosedStreams:
             self.young = {}
         self.young.setdefault(stream_id, how)
 
+    def note_reset(self, stream_id: int) -> None:
+        """Take note that the client has reset a stream that we had: it sends nothing behind that (RFC 9113 5.1)."""
+        for kept in (self.young, self.old):
+            if kept.get(stream_id) == BY_US:
+                kept[stream_id] = BY_PEER
+
     def find(self, stream_id: int) -> int:
         """Return how a stream was closed, zero when that is not known."""
         how = self.young.get(stream_id, 0)

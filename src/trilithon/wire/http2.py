@@ -404,6 +404,7 @@ class Http2(Session):
         if self.is_idle(stream_id):
             raise H2Error(PROTOCOL_ERROR, "RST_STREAM on an idle stream")
         self.guard.spend(IDLE_FRAMES, self.now)
+        self.closed.note_reset(stream_id)
 
     def receive_settings(self, frame: Frame) -> None:
         """Take the client's settings, in order, and acknowledge them (RFC 9113 6.5.3); raises H2Error."""
