@@ -71,3 +71,8 @@ def test_lines_stay_lines(caplog: pytest.LogCaptureFixture, capfd: pytest.Captur
 @pytest.mark.spec("W-ERR-01")
 def test_bytes_are_refused() -> None:
     assert isinstance(run(lambda stream: stream.write(b"bytes")).error, TypeError)
+
+
+def test_no_standard_error_at_all_is_borne(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stderr", None)
+    assert run(lambda stream: (stream.write("lost\n"), stream.flush())).error is None

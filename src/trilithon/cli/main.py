@@ -106,7 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run(arguments: Sequence[str]) -> int:
     """Run the command with `arguments` and return its exit code."""
     arguments = list(arguments)
-    _fill_standard_descriptors()
+    _fill_standard_streams()
     try:
         result = group.main(_routed(arguments), prog_name="trilithon", standalone_mode=False)
         sys.stdout.flush()
@@ -135,13 +135,19 @@ def _failed(reason: str, code: ExitCode) -> int:
     return code
 
 
-def _fill_standard_descriptors() -> None:
-    """Open the null device where descriptors 0 to 2 are closed: no socket may get what is meant for standard error."""
-    for descriptor in range(3):
+def _fill_standard_streams() -> None:
+    """Open the null device where descriptors 0 to 2 are closed: no socket may get what is meant for standard error.
+
+    The interpreter has no stream for one that was closed; applications are given it, for few of them look first.
+    """
+    for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
         try:
             os.fstat(descriptor)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
+            os.set_inheritable(descriptor, True)  # or a worker that is spawned would lack it again
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(descriptor, "w" if descriptor else "r", closefd=False))
 
 
 def _routed(arguments: list[str]) -> list[str]:

@@ -12,7 +12,9 @@ class ErrorStream:
 
     def write(self, text: str) -> int:
         """Write text; what the stream's encoding lacks is escaped, a closed or full stream is borne."""
-        stream: TextIO = sys.stderr
+        stream: TextIO | None = sys.stderr
+        if stream is None:
+            return len(text)
         try:
             stream.write(text)
         except UnicodeEncodeError:
@@ -29,7 +31,8 @@ class ErrorStream:
     def flush(self) -> None:
         """Hand on what is buffered."""
         try:
-            sys.stderr.flush()
+            if sys.stderr is not None:
+                sys.stderr.flush()
         except (OSError, ValueError):
             pass  # nowhere left to report it
 

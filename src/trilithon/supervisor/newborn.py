@@ -1,5 +1,6 @@
 """The first and the last moments of a process that was forked: its own signals, its own end."""
 
+import contextlib
 import errno
 import os
 import signal
@@ -42,8 +43,9 @@ def fork(child: Callable[[set[int]], NoReturn]) -> int:
     All signals are held back meanwhile: one that comes before the child has handlers of its own must not be taken for
     its parent. Raises OSError.
     """
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):  # closed, full, or none at all
+            stream.flush()
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
         with warnings.catch_warnings():

@@ -182,7 +182,7 @@ class Supervisor:
             worker.pid = self.launcher.launch(birth)
         except OSError as error:
             self.roster.drop(worker)
-            log.error("cannot start a worker: %s; trying again in %.0f s", error.strerror, self.backoff.ended(0.0))
+            log.error("cannot start a worker: %s; trying again in %g s", error.strerror, self.backoff.ended(0.0))
             self.fill_later()
             return None
         finally:

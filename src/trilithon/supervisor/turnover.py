@@ -37,7 +37,8 @@ class Turnover:
     def reload(self, workers: list[Worker], done: Callable[[str], None]) -> None:
         """Replace these workers; `done` gets "" at the end, or why it ended early.
 
-        One that is asked for while another one goes on is joined to it.
+        One that is asked for while another one goes on is joined to it. A successor that is one of these workers is
+        ended at once: what it starts with has changed since, and it must neither hold this up nor fail it.
         """
         self.is_reloading = True
         self.on_reloaded.append(done)
@@ -45,12 +46,13 @@ class Turnover:
             worker.leaves_because = "reload"
         waiting = [worker for worker in self.queue if worker not in workers]
         self.queue = deque([*workers, *waiting])
-        if self.predecessor in workers:
+        outdated = self.successor
+        if outdated is not None and outdated in self.queue:
+            self.queue.remove(outdated)
+            self.successor = self.predecessor = None
+            self.employer.retire(outdated, outdated.leaves_because)
+        elif self.predecessor in workers:
             self.queue.remove(self.predecessor)
-            if self.successor is not None and self.successor.generation < max(
-                (worker.generation for worker in workers), default=0
-            ):
-                self.predecessor = None
         self.go_on()
 
     def replace(self, worker: Worker, because: str) -> None:
@@ -108,7 +110,8 @@ class Turnover:
     def finish(self, reason: str) -> None:
         """End the reload."""
         self.is_reloading = False
-        waiting = self.on_reloaded
+        # The first that was asked for knows what there was before all of them, to which it goes back at the end.
+        waiting = self.on_reloaded[::-1] if reason else self.on_reloaded
         self.on_reloaded = []
         for done in waiting:
             done(reason)
