@@ -213,9 +213,9 @@ def test_stop_comes_back_when_the_server_is_gone(serve, ctl, tmp_path, arguments
     service = serve("pids:app", "--workers", "2")
     workers = service.children()
     assert ctl(*arguments) == (0, "stopped\n", "")
+    assert service.process.poll() == 0
     assert not [pid for pid in workers if os.path.exists(f"/proc/{pid}")]
     assert not (tmp_path / "control").exists()
-    assert service.end() == 0
     assert ctl("status")[0] == 6
 
 

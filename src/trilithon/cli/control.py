@@ -2,6 +2,7 @@
 
 import json
 import os
+import select
 import socket
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,13 @@ from trilithon.foundation.errors import TrilithonError
 from trilithon.foundation.exit_codes import ExitCode
 from trilithon.foundation.option_sources import CONFIG_VARIABLE, gather
 from trilithon.foundation.options import BY_NAME
-from trilithon.supervisor.control import peer_uid
+from trilithon.supervisor.control import peer_pid, peer_uid
 
 # A supervisor answers at once; one that does not is stuck or stopped. Waiting for a reload has no limit but the
 # server's own.
 ANSWER_TIMEOUT_S = 15.0
 ANSWER_MAX_BYTES = 16 << 20
+LAST_MOMENTS_S = 1.0
 
 _SOCKET = BY_NAME["control_socket"]
 _EXAMPLE = f"start the server with {_SOCKET.flag} PATH, and give --socket PATH here or set {_SOCKET.env}"
@@ -104,10 +106,18 @@ class Conversation:
         return bool(data)
 
     def outlast(self) -> None:
-        """Wait until the server closes, which it does with its end."""
+        """Wait until the server closes, which it does at its end, and for the end of its process where that can be."""
+        try:
+            process = os.pidfd_open(peer_pid(self.sock))
+        except (AttributeError, OSError):  # not on this system, or another program than the one that made the socket
+            process = -1
         self.sock.settimeout(None)
         while self.receive():
             self.incoming.clear()
+        if process >= 0:
+            # Not for ever: a Python program may go on behind what it served.
+            select.select([process], [], [], LAST_MOMENTS_S)
+            os.close(process)
 
 
 def _unreached(error: OSError, path: str) -> str:

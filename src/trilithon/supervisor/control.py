@@ -352,6 +352,14 @@ def open_listener(path: str) -> socket.socket:
     return sock
 
 
+def peer_pid(sock: socket.socket) -> int:
+    """Return the process at the other end of a Unix socket, zero where the system does not tell; on Linux only."""
+    if sys.platform != "linux":
+        return 0
+    data = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _LINUX_CREDENTIALS.size)
+    return int(_LINUX_CREDENTIALS.unpack(data)[0])
+
+
 def peer_uid(sock: socket.socket) -> int:
     """Return the user at the other end of a Unix socket, -1 where the system does not tell."""
     try:
