@@ -6,6 +6,7 @@ import re
 import signal
 import socket
 import ssl
+import time
 from pathlib import Path
 
 import pytest
@@ -214,19 +215,80 @@ def test_workers_go_on_without_their_template_and_another_one_is_made(launch, wr
     assert service.stop() == 0
 
 
+def stop(pid):
+    """Stop a process, and wait until it is."""
+    os.kill(pid, signal.SIGSTOP)
+    until(lambda: re.search(r"^State:\s+T", Path(f"/proc/{pid}/status").read_text(), re.M), f"process {pid} to stop")
+
+
 def test_a_template_hears_of_no_signal_that_goes_to_every_process(launch):
     service = launch("pids:app", "--workers", "1", "--preload").started()
     template, (worker,) = family(service, 1)
-    # All in one moment, with the news that the worker has ended: each interrupts the handler of the one before.
-    os.kill(template, signal.SIGSTOP)
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+    # All in one moment: each interrupts the handler of the one before.
+    stop(template)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCHLD):
         os.kill(template, number)
-    os.kill(worker, signal.SIGKILL)
-    until(lambda: not children(template), "the end of the worker")
     os.kill(template, signal.SIGCONT)
+    os.kill(worker, signal.SIGKILL)
     service.after(rf"pid {worker}\) ended by SIGKILL")
     until(lambda: children(template) not in ([], [worker]), "another worker of the same template")
     assert service.children() == [template]
+    assert service.stop() == 0
+
+
+def test_a_template_that_is_stopped_holds_up_nothing_else(launch):
+    service = launch("pids:app", "--workers", "1", "--preload").started()
+    template, (worker,) = family(service, 1)
+    stop(template)
+    service.send(signal.SIGTTIN)
+    stopped = rf"cannot start a worker: the process that workers are forked from \(pid {template}\) is stopped; trying"
+    service.after(stopped)
+    before = time.monotonic()
+    service.send(signal.SIGTTOU)
+    service.after("1 worker is wanted")
+    service.send(signal.SIGTTIN)
+    service.after(stopped)
+    assert time.monotonic() - before < 5
+    os.kill(template, signal.SIGCONT)
+    workers = until(lambda: len(found := children(template)) == 2 and found, "the second worker")
+    assert worker in workers
+    assert service.children() == [template]
+    stop(template)
+    service.send(signal.SIGTTIN)
+    service.after(stopped)
+    assert service.stop() == 0
+    wait_gone(template, *workers)
+
+
+def test_the_end_of_a_worker_is_seen_though_its_template_is_stopped(launch):
+    service = launch("pids:app", "--workers", "2", "--preload").started()
+    template, workers = family(service, 2)
+    stop(template)
+    os.kill(workers[0], signal.SIGKILL)
+    service.after(rf"pid {workers[0]}\) ended by SIGKILL; another one starts")
+    until(lambda: int(service.get()[1]) not in workers, "an answer of another worker")
+    assert service.stop() == 0
+    wait_gone(template, *workers)
+
+
+def test_a_template_that_is_stopped_while_it_is_asked_is_replaced_soon(launch, write):
+    # It is stopped in the middle of its next fork.
+    stops = """
+import os, signal
+first = []
+def hold():
+    if first:
+        os.kill(os.getpid(), signal.SIGSTOP)
+    first.append(1)
+os.register_at_fork(before=hold)
+"""
+    write({"stops.py": stops + answer("stops", "os.getpid()")})
+    service = launch("stops:app", "--workers", "1", "--preload").started()
+    before = time.monotonic()
+    service.send(signal.SIGTTIN)
+    service.after("the process that workers are forked from does not answer; trying again in")
+    assert time.monotonic() - before < 5
+    until(lambda: service.get()[0] == 200, "an answer")
     assert service.stop() == 0
 
 

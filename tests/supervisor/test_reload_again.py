@@ -1,4 +1,4 @@
-"""A reload that is asked for while another one is under way: the code as it is then counts, whatever the other finds."""
+"""A reload that is asked for while another one is under way: the last code counts, whatever the other one finds."""
 
 import os
 import signal

@@ -56,5 +56,8 @@ class ForkLauncher:
     def child_ended(self, pid: int, code: int) -> None:
         """See Launcher."""
 
+    def worker_fell_silent(self, pid: int) -> None:
+        """See Launcher: as a child of this process."""
+
     def close(self) -> None:
         """See Launcher."""

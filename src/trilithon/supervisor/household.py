@@ -48,5 +48,8 @@ class Launcher(Protocol):
     def child_ended(self, pid: int, code: int) -> None:
         """Take note that a child of the supervisor has ended that is no worker; see Household for the code."""
 
+    def worker_fell_silent(self, pid: int) -> None:
+        """See to it that the end of a worker is told, which says no more and so has ended most likely."""
+
     def close(self) -> None:
         """Release what is held for further workers."""

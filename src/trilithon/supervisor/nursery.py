@@ -20,12 +20,14 @@ from trilithon.supervisor.household import Household, Outcome
 from trilithon.supervisor.newborn import begin, end_as, fork, handled_signals, why
 from trilithon.supervisor.papers import write_papers
 from trilithon.supervisor.template import DEAF_TO, Template
+from trilithon.supervisor.vigil import is_stopped
 from trilithon.worker.member import Birth
 
 log = logging.getLogger("trilithon.error")
 
 # A template that waits forks at once; one that takes so long is stuck, or stopped by somebody.
 FORK_S = 10.0
+LOOK_S = 0.2
 FAREWELL_S = 1.0
 _PR_SET_CHILD_SUBREAPER = 36
 
@@ -110,6 +112,9 @@ class TemplateLauncher:
             mother = self.mother_of(birth.generation)
         if mother is None or not mother.is_ready:
             raise OSError(errno.EAGAIN, "the application is still being imported")
+        if is_stopped(mother.pid):
+            # Whoever stopped it may let it go on, and the supervisor has others to look after than to wait for that.
+            raise OSError(errno.EAGAIN, f"the process that workers are forked from (pid {mother.pid}) is stopped")
         papers, fds = write_papers(birth)
         mother.channel.send({"do": "fork", **papers}, fds)
         answer = self.answer_of(mother)
@@ -136,8 +141,9 @@ class TemplateLauncher:
         deadline = time.monotonic() + FORK_S
         answer = None
         while answer is None:
-            if not mother.channel.wait(max(0.0, deadline - time.monotonic())):
-                return None
+            while not mother.channel.wait(LOOK_S):
+                if time.monotonic() > deadline or is_stopped(mother.pid):
+                    return None
             try:
                 messages = mother.channel.receive()
             except EOFError:
@@ -199,6 +205,18 @@ class TemplateLauncher:
         how = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
         died = (f"trilithon: the process that imports the application ended {how}", int(ExitCode.UNEXPECTED))
         self.settle(mother, *(mother.failure or died))
+
+    def worker_fell_silent(self, pid: int) -> None:
+        """End a template that is stopped and so cannot tell: its workers are children of this process then.
+
+        See Launcher.
+        """
+        for mother in self.mothers:
+            if pid in mother.workers and is_stopped(mother.pid):
+                log.warning(
+                    "preload: a worker has ended whose parent is stopped and cannot tell: that is killed"
+                )
+                os.kill(mother.pid, signal.SIGKILL)
 
     def drop(self, mother: Mother) -> None:
         """Forget a template; idempotent."""

@@ -75,6 +75,9 @@ class SpawnLauncher:
     def child_ended(self, pid: int, code: int) -> None:
         """See Launcher."""
 
+    def worker_fell_silent(self, pid: int) -> None:
+        """See Launcher: as a child of this process."""
+
     def close(self) -> None:
         """See Launcher."""
 

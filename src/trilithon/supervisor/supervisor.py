@@ -260,6 +260,7 @@ class Supervisor:
             self.take_all(worker)
         except EOFError:
             self.reactor.remove(worker.channel)
+            self.launcher.worker_fell_silent(worker.pid)
 
     def take_all(self, worker: Worker) -> None:
         """Act on all that a worker has said; raises EOFError when there is nothing and it says no more."""
