@@ -123,6 +123,32 @@ def _gzipped(path: Path) -> Any:
     return gzip.open(packed, "rb")
 
 
+class Decoder(io.FileIO):
+    """Reads something else than its descriptor holds."""
+
+    def readinto(self, buffer: Any) -> int:
+        count = super().readinto(buffer) or 0
+        buffer[:count] = bytes(byte ^ 1 for byte in buffer[:count])
+        return count
+
+
+def _coded(path: Path) -> Any:
+    coded = path.with_suffix(".coded")
+    coded.write_bytes(bytes(byte ^ 1 for byte in CONTENT))
+    return Decoder(coded)
+
+
+def _written(path: Path) -> Any:
+    other = path.with_suffix(".written")
+    other.write_bytes(b"??" + CONTENT[2:])
+    file = other.open("r+b")
+    file.read(6)  # the buffer holds more than is written next
+    file.seek(0)
+    file.write(CONTENT[:2])
+    file.seek(0)
+    return file
+
+
 def _lying(path: Path) -> Any:
     other = path.with_suffix(".other")
     other.write_bytes(b"not this")
@@ -138,6 +164,9 @@ FILES: dict[str, Callable[[Path], Any]] = {
     "gzip": _gzipped,
     "fileno of something else": _lying,
     "random access": lambda path: path.open("r+b"),
+    "buffered gzip": lambda path: io.BufferedReader(_gzipped(path)),
+    "buffer before a decoder": lambda path: io.BufferedReader(_coded(path)),
+    "written and not flushed": _written,
 }
 
 

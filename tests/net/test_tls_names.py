@@ -1,6 +1,7 @@
 """Several certificates: which one a client gets, what it is told of, and resumption across all of them."""
 
 import ssl
+import time
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,27 @@ def test_a_valid_certificate_goes_before_an_expired_one(authority: Authority, tm
     store = open_store(Options(cert_dir=str(tmp_path)), [])
     client = MemoryClient(store, authority.trusting(), "site.example").shake()
     assert client.channel.facts().server_cert == new.pem
+
+
+def test_a_valid_certificate_takes_the_place_of_one_that_expires(
+    authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    old, new = authority.server("site.example"), authority.server("site.example", valid=20 * DAY)
+    old.write(tmp_path / "a-old.pem")
+    new.write(tmp_path / "b-new.pem")
+    store = open_store(Options(cert_dir=str(tmp_path), cert_reload_s=1.0), [])
+
+    def served() -> str | None:
+        return MemoryClient(store, authority.trusting(), "site.example").shake().channel.facts().server_cert
+
+    assert not store.reload_if_changed(100.0)
+    assert served() == old.pem
+    later = time.time() + 2 * DAY.total_seconds()
+    monkeypatch.setattr(time, "time", lambda: later)
+    assert store.reload_if_changed(102.0)
+    assert served() == new.pem
+    assert "a-old.pem expired" in caplog.text
+    assert not store.reload_if_changed(104.0)
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])

@@ -138,6 +138,27 @@ def test_another_file_of_the_same_age_and_size_counts_as_changed(site: Site) -> 
     assert site.served() == other.pem
 
 
+def test_a_key_that_may_be_read_at_last_is_loaded(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    second = site.authority.server("localhost")
+    site.write(second)
+    site.keyfile.chmod(0o000)
+    with monkeypatch.context() as unprivileged:
+        if os.geteuid() == 0:  # whom no mode keeps from reading
+            load = ssl.SSLContext.load_cert_chain
+
+            def refuse(context: ssl.SSLContext, certfile: Any, keyfile: Any = None, password: Any = None) -> None:
+                if not os.stat(keyfile or certfile).st_mode & 0o444:
+                    raise PermissionError(13, "Permission denied")
+                load(context, certfile, keyfile, password)
+
+            unprivileged.setattr(ssl.SSLContext, "load_cert_chain", refuse)
+        assert not any(site.look() for _ in range(3))
+        assert site.served() == site.first.pem
+        site.keyfile.chmod(0o400)
+        assert site.look()
+    assert site.served() == second.pem
+
+
 def test_half_a_pair_breaks_nothing_and_is_not_worth_a_word(site: Site, said: pytest.LogCaptureFixture) -> None:
     second = site.authority.server("localhost")
     replace(site.certfile, second.pem)

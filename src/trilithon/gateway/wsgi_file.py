@@ -54,14 +54,19 @@ class FileWrapper:
 
     def span(self) -> FileSpan | None:
         """Return what is left of a regular file, with a descriptor of its own, None for anything else."""
-        if type(self.file) not in RAW_TYPES:
+        file = self.file
+        if type(file) not in RAW_TYPES:
             return None
         try:
-            fd = self.file.fileno()
+            if type(file if type(file) is io.FileIO else file.raw) is not io.FileIO:
+                return None  # a buffer before what unpacks or decodes
+            if type(file) is io.BufferedRandom:
+                file.flush()  # what was written and not handed on yet
+            fd = file.fileno()
             status = os.fstat(fd)
             if not stat.S_ISREG(status.st_mode):
                 return None
-            position = self.file.tell()
+            position = file.tell()
             if is_generated(fd, status.st_size, position):
                 return None  # a thread may wait for what is made block by block, and send each at once
             return FileSpan(os.dup(fd), position, max(0, status.st_size - position))

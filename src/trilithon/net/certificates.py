@@ -1,6 +1,7 @@
 """The certificates of the server: loaded before any fork, chosen by name (SNI), loaded anew when their files change."""
 
 import logging
+import math
 import os
 import ssl
 import time
@@ -13,18 +14,20 @@ from trilithon.net.tls_contexts import Context, Conversation, Pair, load_pair, m
 
 log = logging.getLogger("trilithon.error")
 
-Stamp = tuple[int, int, int] | None
+Stamp = tuple[int, int, int, int] | None
 Stamps = dict[str, Stamp]
 
 
 class Table:
     """The contexts that are in use, by the names of their certificates.
 
-    `loaded` says what each was loaded from, `authorities` which file of authorities all were made with.
+    `loaded` says what each was loaded from, `authorities` which file of authorities all were made with. Their order is
+    for as long as no certificate expires or begins to be valid, which happens `until` (seconds since 1970).
     """
 
     def __init__(self, authorities: Stamp = None) -> None:
         self.authorities = authorities
+        self.until = math.inf
         self.contexts: list[Context] = []
         self.loaded: dict[tuple[str, str], tuple[Stamp, Stamp, Context]] = {}
         self.exact: dict[str, Context] = {}
@@ -77,21 +80,22 @@ class TlsStore:
         conversation.wanted = name
         return conversation
 
-    def reload_if_changed(self, now: float) -> bool:
+    def reload_if_changed(self, now: float, is_spare: bool = False) -> bool:
         """Look for changed files every `cert_reload_s`, `now` being the monotonic clock; True when new ones are in use.
 
         All are loaded aside first: where one cannot be used the old one stays, and the log says so once. That waits for
-        another look, as the files of a pair are seldom written at the same moment.
+        another look, as the files of a pair are seldom written at the same moment. Nothing is said where `is_spare`: it
+        serves nobody.
         """
         interval_s = self._options.cert_reload_s
         if not interval_s or self._options.self_signed or now < self._next_look:
             return False
         self._next_look = now + interval_s
         stamps = look(self._options)
-        if stamps == self._stamps:
-            if self._fault:
+        if stamps == self._stamps and time.time() < self.table.until:
+            if self._fault and not is_spare:
                 log.error("Certificates cannot be loaded anew, the old ones stay in use: %s", self._fault)
-                self._fault = ""
+            self._fault = ""
             return False
         self._stamps = stamps
         faults: list[ConfigError] = []
@@ -99,12 +103,14 @@ class TlsStore:
             table = load_table(self._options, self._alpn, self.table, faults)
         except ConfigError as fault:
             self._fault = str(fault)
+            self.table.until = math.inf  # a change of the files comes first
             return False
         self._fault = "; ".join(str(fault) for fault in faults)
-        if table.loaded == self.table.loaded:
+        was, self.table = self.table, table
+        if table.contexts == was.contexts:
             return False  # something else in the directory
-        self.table = table
-        log.info("The certificates were loaded anew")
+        if not is_spare:
+            log.info("The certificates were loaded anew")
         return True
 
 
@@ -134,6 +140,7 @@ def load_table(
     # What was made with other authorities would let their clients in, and go on with their sessions.
     kept = old.loaded if old is not None and old.authorities == table.authorities else None
     found = []
+    now = time.time()
     for pair in pairs(options):
         files = (pair.certfile, pair.keyfile)
         # Looked at before they are read: what changes meanwhile is seen the next time.
@@ -156,7 +163,11 @@ def load_table(
                     continue
         table.loaded[files] = known
         context = known[2]
-        trouble = context.leaf.out_of_date(time.time()) if context.leaf is not None else ""
+        trouble = ""
+        if context.leaf is not None:
+            trouble = context.leaf.out_of_date(now)
+            changes = [each for each in (context.leaf.valid_from, context.leaf.valid_until) if each >= now]
+            table.until = min(table.until, *changes, math.inf)
         if trouble:
             log.warning("The certificate in %s %s", pair.certfile, trouble)
         found.append((pair.option != "certfile", bool(trouble), context))
@@ -236,9 +247,12 @@ def _look_into(path: str, stamps: Stamps, depth: int) -> None:
 
 
 def stamp_of(path: str) -> Stamp:
-    """Return what tells a changed file from the same one: time, size and inode; None for one that is missing."""
+    """Return what tells a changed file from the same one: times, size and inode; None for one that is missing.
+
+    One of the times is that of its mode and owner: a key is often written first and allowed to be read then.
+    """
     try:
         found = os.stat(path)
     except OSError:
         return None
-    return found.st_mtime_ns, found.st_size, found.st_ino
+    return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino

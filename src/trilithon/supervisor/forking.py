@@ -9,6 +9,7 @@ from trilithon.foundation.options import Options
 from trilithon.net.certificates import TlsStore
 from trilithon.supervisor.household import Household, Outcome
 from trilithon.supervisor.newborn import MEANINGS, begin, fork, handled_signals, work
+from trilithon.supervisor.renewal import Renewal
 from trilithon.worker.member import Birth
 from trilithon.worker.server import Server
 
@@ -23,6 +24,7 @@ class ForkLauncher:
     def __init__(self, household: Household) -> None:
         self.household = household
         self.stores: dict[int, TlsStore | None] = {}
+        self.renewal = Renewal(household.reactor, lambda: self.stores.values())
 
     def prepare(self, generation: int, options: Options, done: Outcome) -> None:
         """Open the certificates; see Launcher."""
@@ -34,6 +36,8 @@ class ForkLauncher:
             self.household.reactor.later(0.0, lambda: done(reason, int(ExitCode.USAGE)))
             return
         self.stores[generation] = server.store
+        if server.store is not None:
+            self.renewal.begin(options.cert_reload_s)
         done("", 0)
 
     def launch(self, birth: Birth) -> int:

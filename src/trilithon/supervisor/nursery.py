@@ -213,9 +213,7 @@ class TemplateLauncher:
         """
         for mother in self.mothers:
             if pid in mother.workers and is_stopped(mother.pid):
-                log.warning(
-                    "preload: a worker has ended whose parent is stopped and cannot tell: that is killed"
-                )
+                log.warning("preload: a worker has ended whose parent is stopped and cannot tell: that is killed")
                 os.kill(mother.pid, signal.SIGKILL)
 
     def drop(self, mother: Mother) -> None:

@@ -21,6 +21,7 @@ from trilithon.supervisor.import_watch import ImportWatch
 from trilithon.supervisor.newborn import MEANINGS, NOT_OURS, Handler, begin, fork, why, work
 from trilithon.supervisor.papers import Inherited, read_papers
 from trilithon.supervisor.reactor import Reactor
+from trilithon.supervisor.renewal import Renewal
 from trilithon.worker.loader import explain
 from trilithon.worker.logs import configure
 from trilithon.worker.member import ignore
@@ -100,6 +101,8 @@ class Template:
         self.reactor = Reactor()
         self.reactor.handle_signals([signal.SIGCHLD], self.reap)
         self.reactor.add(self.channel, self.hear)
+        if self.server.store is not None:
+            Renewal(self.reactor, lambda: [self.server.store]).begin(self.options.cert_reload_s)
         self.channel.send({"say": "ready"})
         self.reactor.run()
 
