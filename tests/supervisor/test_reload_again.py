@@ -6,7 +6,7 @@ import signal
 import pytest
 from service import children, until
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.once]
 
 WAYS = {"fork": (), "preload": ("--preload",), "spawn": ("--start-method", "spawn")}
 

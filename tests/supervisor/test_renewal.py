@@ -10,7 +10,7 @@ import pytest
 from service import children, until
 from tests.net.tls_authority import Authority
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.once]
 
 WAYS = {"fork": (), "preload": ("--preload",)}
 
