@@ -178,8 +178,9 @@ class Developing:
         return True
 
     def became_ready(self, worker: Worker) -> None:
-        """Say how long it took, once all are ready."""
-        if self.began_at and worker.failure is None and len(self.charge.roster.ready()) == self.charge.wanted:
+        """Say how long it took, once all are ready and none shows a fault."""
+        ready = self.charge.roster.ready()
+        if self.began_at and len(ready) == self.charge.wanted and all(each.failure is None for each in ready):
             log.info("started anew in %.2f s", time.monotonic() - self.began_at)
             self.began_at = 0.0
 

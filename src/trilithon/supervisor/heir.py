@@ -107,6 +107,7 @@ class Heir:
         if what == "serve":
             self.standing = Standing.TRIED
             self.keeper.take_charge()
+            self.say({"say": "serves"})
             log.info("in charge now: process %d stands by as the way back", self.pid)
         elif what == "leave":
             log.info("process %d serves again: this one leaves", self.pid)

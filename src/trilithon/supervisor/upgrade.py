@@ -213,6 +213,8 @@ class Upgrade:
         what = message["say"]
         if what == "ready" and self.phase is Phase.STARTING and not self.keeper.is_stopping:
             self.hand_over(message["places"], message["control"])
+        elif what == "serves":  # and what belongs to the service, such as the PID file, is its own now
+            self.finish("")
         elif what == "failed":
             self.reason = message["reason"]
         elif what == "leaving":
@@ -233,12 +235,12 @@ class Upgrade:
         self.send({"do": "serve"})
         self.keeper.rest()
         self.keeper.part_with(places)
-        self.finish("")
         self.timer = self.keeper.reactor.later(standby_s, self.stand_down)
 
     def stand_down(self) -> None:
         """Be no way back any more."""
         self.cancel_timer()
+        self.finish("")
         if not self.stays():
             log.info("process %d goes on alone", self.pid)
             self.keeper.leave(0)
@@ -312,11 +314,13 @@ class Upgrade:
                 log.error("not upgraded, this process serves on: %s", reason)
             self.finish(reason)
         elif phase in (Phase.STANDBY, Phase.RETURNING) and left:
+            self.finish(f"the new program ended {how}")
             self.cancel_timer()
             self.tell_elder()
             self.keeper.leave(exit_code(code))
         elif phase is Phase.STANDBY:
             log.error("process %d ended %s: this one serves again", pid, how)
+            self.finish(f"the new program ended {how}")
             self.roll_back()
         return True
 
