@@ -15,6 +15,8 @@ from trilithon.foundation import errors
 
 SOURCE = Path(errors.__file__).resolve().parents[2]
 DEADLINE_S = 40.0
+# The ways in which workers come to be, and the arguments for each.
+WAYS = {"fork": (), "preload": ("--preload",), "spawn": ("--start-method", "spawn")}
 
 
 def environment(**variables):

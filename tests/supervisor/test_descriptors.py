@@ -6,11 +6,9 @@ import signal
 from pathlib import Path
 
 import pytest
-from service import children, until
+from service import WAYS, children, until
 
 pytestmark = [pytest.mark.real, pytest.mark.once]
-
-WAYS = {"fork": (), "preload": ("--preload",), "spawn": ("--start-method", "spawn")}
 
 
 def held(pid):

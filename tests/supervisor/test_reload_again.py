@@ -4,11 +4,9 @@ import os
 import signal
 
 import pytest
-from service import children, until
+from service import WAYS, children, until
 
 pytestmark = [pytest.mark.real, pytest.mark.once]
-
-WAYS = {"fork": (), "preload": ("--preload",), "spawn": ("--start-method", "spawn")}
 
 
 def site(answer, at_import="", in_lifespan=""):

@@ -5,11 +5,10 @@ import re
 import signal
 
 import pytest
-from service import until
+from service import WAYS, until
 
 pytestmark = [pytest.mark.real, pytest.mark.once]
 
-WAYS = {"fork": (), "preload": ("--preload",), "spawn": ("--start-method", "spawn")}
 BROKEN = """
     def app(environ, start_response):
         start_response("200 OK", [])

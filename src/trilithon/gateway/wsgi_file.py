@@ -58,7 +58,7 @@ class FileWrapper:
         if type(file) not in RAW_TYPES:
             return None
         try:
-            if type(file if type(file) is io.FileIO else file.raw) is not io.FileIO:
+            if type(getattr(file, "raw", file)) is not io.FileIO:
                 return None  # a buffer before what unpacks or decodes
             if type(file) is io.BufferedRandom:
                 file.flush()  # what was written and not handed on yet

@@ -167,7 +167,7 @@ def load_table(
         if context.leaf is not None:
             trouble = context.leaf.out_of_date(now)
             changes = [each for each in (context.leaf.valid_from, context.leaf.valid_until) if each >= now]
-            table.until = min(table.until, *changes, math.inf)
+            table.until = min([table.until, *changes])
         if trouble:
             log.warning("The certificate in %s %s", pair.certfile, trouble)
         found.append((pair.option != "certfile", bool(trouble), context))

@@ -354,20 +354,24 @@ def open_listener(path: str) -> socket.socket:
 
 def peer_pid(sock: socket.socket) -> int:
     """Return the process at the other end of a Unix socket, zero where the system does not tell; on Linux only."""
-    if sys.platform != "linux":
-        return 0
-    data = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _LINUX_CREDENTIALS.size)
-    return int(_LINUX_CREDENTIALS.unpack(data)[0])
+    return _linux_credentials(sock)[0] if sys.platform == "linux" else 0
 
 
 def peer_uid(sock: socket.socket) -> int:
     """Return the user at the other end of a Unix socket, -1 where the system does not tell."""
     try:
         if sys.platform == "linux":
-            data = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _LINUX_CREDENTIALS.size)
-            return int(_LINUX_CREDENTIALS.unpack(data)[1])
+            return _linux_credentials(sock)[1]
         # LOCAL_PEERCRED of level 0.
         data = sock.getsockopt(0, 1, _BSD_CREDENTIALS_BYTES)
         return int(_BSD_CREDENTIALS.unpack_from(data)[1])
     except OSError:
         return -1
+
+
+def _linux_credentials(sock: socket.socket) -> tuple[int, int, int]:
+    """Return process, user and group at the other end; raises OSError."""
+    pid, uid, gid = _LINUX_CREDENTIALS.unpack(
+        sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _LINUX_CREDENTIALS.size)
+    )
+    return pid, uid, gid

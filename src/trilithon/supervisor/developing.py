@@ -177,7 +177,7 @@ class Developing:
             log.error("the application cannot be started: browsers are shown why, until a file changes")
         return True
 
-    def became_ready(self, worker: Worker) -> None:
+    def became_ready(self) -> None:
         """Say how long it took, once all are ready and none shows a fault."""
         ready = self.charge.roster.ready()
         if self.began_at and len(ready) == self.charge.wanted and all(each.failure is None for each in ready):

@@ -313,7 +313,7 @@ class Supervisor:
                 self.notifier.ready(serves)
             log.info("%s, with %d worker%s", serves, self.wanted, "" if self.wanted == 1 else "s")
         if self.developing is not None:
-            self.developing.became_ready(worker)
+            self.developing.became_ready()
         self.turnover.became_ready(worker)
         if len(self.roster.ready()) >= self.wanted:
             self.succession.upgrade.all_ready()

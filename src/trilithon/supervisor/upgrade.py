@@ -314,14 +314,13 @@ class Upgrade:
                 log.error("not upgraded, this process serves on: %s", reason)
             self.finish(reason)
         elif phase in (Phase.STANDBY, Phase.RETURNING) and left:
-            self.finish(f"the new program ended {how}")
             self.cancel_timer()
             self.tell_elder()
             self.keeper.leave(exit_code(code))
         elif phase is Phase.STANDBY:
             log.error("process %d ended %s: this one serves again", pid, how)
-            self.finish(f"the new program ended {how}")
             self.roll_back()
+        self.finish(f"the new program ended {how}")  # to those who still wait for it to take charge
         return True
 
     # Signals.
